@@ -1,0 +1,96 @@
+"""The contract between the build engine and a modality: probe an input, build its samples, count its statistics.
+
+A modality never sees plans, shards or Ray. It gets local files and gives samples; the engine does the rest.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from shard_tools.schema import Layer, Part
+
+
+class Reject(Exception):  # noqa: N818 - a verdict on an input, not a failure of the program
+    """An input, or a range of it, is turned away.
+
+    error: class of the reason, one word: Empty, UnknownFormat, WrongModality, Corrupt, TooLarge, Unsupported, …
+    message: one line a user understands.
+    """
+
+    def __init__(self, error: str, message: str) -> None:
+        super().__init__(error, message)
+        self.error = error
+        self.message = " ".join(message.split())
+
+    def __str__(self) -> str:
+        return f"{self.error}: {self.message}"
+
+
+class Options(BaseModel):
+    """A modality's own options; each field is a flag of shard-build, with its description as help."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A range of one input that becomes one sample.
+
+    start, end: in the modality's unit (seconds, rows); 0 and -1 mean all of it.
+    bytes: the estimated size of the sample, which sizes shards and units of work.
+    split: set where the modality itself divides an input (rows of a table); otherwise the engine draws it by group.
+    """
+
+    start: float = 0.0
+    end: float = -1.0
+    bytes: int = 100_000
+    split: str = ""
+
+
+@dataclass(slots=True)
+class Sample:
+    """What one piece became.
+
+    parts: part name → bytes, or an array (stored as .npy), or a dict (stored as JSON). The engine adds `cls`, and
+        `source`, `label`, `group`, `start`, `end` to the part `json`.
+    shape: of the lattice that the layers live on.
+    summary: what this sample adds to the data set's statistics (see `pipelines.statistics`).
+    """
+
+    parts: dict[str, bytes | np.ndarray | dict[str, Any]]
+    shape: tuple[int, ...]
+    summary: dict[str, Any] = field(default_factory=dict)
+
+
+O = TypeVar("O", bound=Options)  # noqa: E741
+
+
+class Modality(ABC, Generic[O]):
+    """A builder of one modality. Subclasses are named by the entry points of the group `mmmask.builders`."""
+
+    name: ClassVar[str]
+    suffixes: ClassVar[frozenset[str]]  # lower-case, with the dot; files with others are listed, probed and rejected
+    Options: ClassVar[type[Options]]
+    parts: ClassVar[dict[str, Part]]  # payload parts and json, without layers and cls
+    layers: ClassVar[dict[str, Layer]]  # layer name → its description; the part is NAME.npy
+
+    def __init__(self, options: O, *, seed: int = 0, val_share: float = 0.1) -> None:
+        self.options = options
+        self.seed = seed
+        self.val_share = val_share
+
+    @abstractmethod
+    def probe(self, path: str) -> list[Piece]:
+        """Return the samples an input will give, from its header alone where the format allows. Raises Reject."""
+
+    @abstractmethod
+    def build(self, path: str, pieces: Sequence[Piece]) -> Iterator[Sample | Reject]:
+        """Yield, in order, one Sample or Reject for each of some pieces of one input. Raises Reject for all of them."""
+
+    def statistics(self, summary: dict[str, Any]) -> dict[str, Any]:
+        """Return the manifest's statistics from the merged summaries of the training split."""
+        return summary

@@ -1,0 +1,55 @@
+"""The command line's manners, shared by every entry point: one-line errors, nearest names, exit codes.
+
+argparse does the parsing; this adds what it lacks: a typo is answered with the nearest valid name, and a
+`Problem` ends the program with its message and its exit code instead of a traceback.
+"""
+
+import argparse
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable
+from typing import NoReturn
+
+from .errors import Misuse, Problem
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """Return ' (did you mean X?)' for the valid name closest to `name`, or '' when none is close."""
+    close = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.5)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that keeps the layout of its epilog, refuses abbreviations and answers typos in one line."""
+
+    def __init__(self, **kwargs: object) -> None:
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(allow_abbrev=False, **kwargs)  # type: ignore[arg-type]
+
+    def error(self, message: str) -> NoReturn:
+        """Raise Misuse with argparse's message and the nearest valid flag or choice."""
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        if unknown := re.search(r"unrecognized arguments: (\S+)", message):
+            message = f"unknown argument {unknown[1]}{nearest(unknown[1].split('=')[0], flags)}"
+        elif choice := re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message):
+            message += nearest(choice[1], re.findall(r"[\w.-]+", choice[2]))
+        raise Misuse(f"{message}; see {self.prog} --help")
+
+
+def run(prog: str, main: Callable[[list[str]], int | None], argv: list[str] | None = None) -> NoReturn:
+    """Call main(argv) and exit: 0 or what it returns; 1 or 2 with one line for a Problem; 130 for Ctrl-C."""
+    try:
+        code = main(sys.argv[1:] if argv is None else argv) or 0
+        sys.stdout.flush()
+    except Problem as problem:
+        print(f"{prog}: {problem}", file=sys.stderr)
+        code = problem.exit_code
+    except KeyboardInterrupt:
+        print(f"{prog}: interrupted", file=sys.stderr)
+        code = 130
+    except BrokenPipeError:  # the reader of our output left (| head): not an error, but Python would report it at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)
