@@ -1,0 +1,1 @@
+"""From shards to packs: sample order, reading, augmentation, collation."""

@@ -1,0 +1,5 @@
+"""Encoders: packed tokens and their attention segments → EncoderOutput."""
+
+from .vit import VisionTransformer
+
+ENCODERS = {"vit": VisionTransformer}

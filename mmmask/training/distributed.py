@@ -1,0 +1,51 @@
+"""One process or many under torchrun: ranks, devices, sums over all of them."""
+
+import os
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from shard_tools.errors import Misuse
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Who we are among the processes of a run."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes files and speaks."""
+        return self.rank == 0
+
+
+def join(device: str) -> World:
+    """Join the process group that torchrun's environment describes, if any. Raises Misuse for a GPU that is not there."""
+    cuda = torch.cuda.is_available() if device == "auto" else device == "cuda"
+    if cuda and not torch.cuda.is_available():
+        raise Misuse("run.device is cuda, and no CUDA device is to be seen; use run.device auto or cpu")
+    rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    where = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if cuda else torch.device("cpu")
+    if cuda:
+        torch.cuda.set_device(where)
+    if size > 1:
+        dist.init_process_group("nccl" if cuda else "gloo", device_id=where if cuda else None)
+    return World(rank, size, where)
+
+
+def leave() -> None:
+    """Leave the process group, if in one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def total(values: Tensor) -> Tensor:
+    """Return the sum of a tensor over all processes."""
+    if dist.is_initialized():
+        dist.all_reduce(values)
+    return values

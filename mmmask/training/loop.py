@@ -1,0 +1,173 @@
+"""The training loop: packs → sums of errors → one optimiser step, the same on any number of ranks."""
+
+import contextlib
+import signal
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+
+from shard_tools.errors import Misuse, Problem
+
+from ..batch import TokenBatch
+from ..config import Config
+from ..data.stream import Packs
+from . import checkpoint
+from .distributed import World, total
+from .meters import Meters
+from .objective import Objective
+from .optim import learning_rate, make_optimizer
+
+
+def train(config: Config, objective: Objective, packs: Packs, run: Path, world: World) -> None:
+    """Train from the newest checkpoint in `run`, or from the start, to the last step.
+
+    Writes checkpoints and metrics into `run`. SIGTERM and Ctrl-C save after the step at hand; SIGTERM then ends with
+    exit code 0. Raises Problem when the loss is not finite or too many samples could not be read.
+    """
+    if config.packs % world.size:
+        raise Misuse(f"packs is {config.packs}: not a multiple of the {world.size} processes; use --packs {world.size}")
+    objective.to(world.device)
+    optimizer = make_optimizer(objective, config.optim)
+    start = _restore(run, objective, optimizer)
+    wrapped = DistributedDataParallel(objective) if world.size > 1 else objective
+    meters = Meters(run, start, config.steps) if world.leads else None
+    stop = _Stop()
+    mine = config.packs // world.size
+    loader = iter(_loader(config, packs, start, world))
+    dropped: set[str] = set()
+    for step in range(start, config.steps):
+        began = time.perf_counter()
+        batches = [next(loader).to(world.device) for _ in range(mine)]
+        waited = time.perf_counter() - began
+        rate = learning_rate(step, config.steps, config.optim)
+        losses, loss = _step(config, wrapped, optimizer, batches, rate, world)
+        if not torch.isfinite(torch.tensor(loss)):
+            names = ", ".join(key for batch in batches for key in batch.keys)
+            raise Problem(f"step {step}: the loss is not finite (lower optim.lr?); samples: {names[:600]}")
+        objective.step()
+        _count_dropped(config, batches, dropped, world)
+        if meters:
+            meters.count(sum(config.modalities[name].samples for name in config.modalities) * config.packs, waited)
+            if step % config.run.log_every == 0 or step == config.steps - 1:
+                meters.log(step, losses, loss, rate, len(dropped))
+        done, asked = step + 1, stop.asked_anywhere(world)
+        if world.leads and (done % config.run.save_every == 0 or done == config.steps or asked):
+            state = {"objective": objective.state_dict(), "optimizer": optimizer.state_dict()}
+            checkpoint.save(run / "checkpoints", done, state, config.run.keep)
+        if asked:
+            break
+    if meters:
+        meters.close()
+    stop.finish()
+
+
+def _step(
+    config: Config,
+    objective: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batches: list[TokenBatch],
+    rate: float,
+    world: World,
+) -> tuple[dict[str, float], float]:
+    """Make one optimiser step over this rank's packs; return the global loss a modality and in total."""
+    names = list(config.modalities)
+    targets = total(torch.tensor([sum(b.targets[n] for b in batches) for n in names], device=world.device)).clamp(min=1)
+    optimizer.zero_grad(set_to_none=True)
+    sums = torch.zeros(len(names), device=world.device)
+    for i, batch in enumerate(batches):
+        with _no_sync(objective, i < len(batches) - 1), _precision(config, world):
+            errors = objective(batch)
+        parts = torch.stack([errors[name].float() for name in names])
+        with _no_sync(objective, i < len(batches) - 1):
+            # DDP averages gradients over ranks; the loss is a sum over them.
+            _weigh(config, parts / targets).mul(world.size).backward()
+        sums += parts.detach()
+    nn.utils.clip_grad_norm_(objective.parameters(), config.optim.clip)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    losses = total(sums) / targets
+    if losses.isfinite().all():
+        optimizer.step()
+    return dict(zip(names, losses.tolist(), strict=True)), _weigh(config, losses).item()
+
+
+def _weigh(config: Config, losses: Tensor) -> Tensor:
+    """Return the sum of the modalities' losses, each times its weight."""
+    return sum(losses[i] * modality.weight for i, modality in enumerate(config.modalities.values()))
+
+
+def _precision(config: Config, world: World) -> contextlib.AbstractContextManager:
+    """Return bf16 autocast where asked for, or by itself on GPUs that have it."""
+    has_bf16 = world.device.type == "cuda" and torch.cuda.is_bf16_supported()
+    bf16 = config.run.precision == "bf16" or (config.run.precision == "auto" and has_bf16)
+    return torch.autocast(world.device.type, torch.bfloat16) if bf16 else contextlib.nullcontext()
+
+
+def _no_sync(objective: nn.Module, more: bool) -> contextlib.AbstractContextManager:
+    """Keep gradients on this rank while more packs of the step follow."""
+    wait = more and isinstance(objective, DistributedDataParallel)
+    return objective.no_sync() if wait else contextlib.nullcontext()
+
+
+def _loader(config: Config, packs: Packs, start: int, world: World) -> DataLoader:
+    """Return this rank's packs from step `start` on: those numbered rank, rank + ranks, … of each step's list."""
+    first, last = start * config.packs, config.steps * config.packs
+    workers = config.run.workers
+    return DataLoader(
+        packs,
+        sampler=range(first + world.rank, last, world.size),
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        multiprocessing_context="forkserver" if workers else None,
+    )
+
+
+def _restore(run: Path, objective: Objective, optimizer: torch.optim.Optimizer) -> int:
+    """Load the newest checkpoint, if there is one; return the step to go on with."""
+    state = checkpoint.load(run / "checkpoints")
+    if state is None:
+        return 0
+    objective.load_state_dict(state["objective"])
+    optimizer.load_state_dict(state["optimizer"])
+    return state["step"]
+
+
+def _count_dropped(config: Config, batches: list[TokenBatch], dropped: set[str], world: World) -> None:
+    """Name each unreadable sample once; stop the run when they are too many."""
+    for name in {name for batch in batches for name in batch.dropped} - dropped:
+        dropped.add(name)
+        print(f"dropped {name}", flush=True)
+    count = int(total(torch.tensor(len(dropped), device=world.device)))
+    if count > config.max_dropped:
+        raise Problem(
+            f"{count} samples could not be read, more than max_dropped {config.max_dropped}; see the names above"
+        )
+
+
+class _Stop:
+    """Remembers a SIGTERM or Ctrl-C until the step is done."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+        self.before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def _note(self, number: int, frame: object) -> None:
+        self.signal = number
+
+    def asked_anywhere(self, world: World) -> bool:
+        """Whether any rank was asked to stop."""
+        return bool(total(torch.tensor(float(self.signal != 0), device=world.device)))
+
+    def finish(self) -> None:
+        """Put the old handlers back; end the program as the signal wants it."""
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+        if self.signal == signal.SIGTERM:
+            raise SystemExit(0)
+        if self.signal == signal.SIGINT:
+            raise KeyboardInterrupt
