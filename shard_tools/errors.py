@@ -1,7 +1,7 @@
 """What can be wrong, said in one line: the two exceptions a command line turns into a message and an exit code."""
 
 
-class Problem(Exception):
+class Problem(Exception):  # noqa: N818 - the word users read
     """Something failed. The message is one line: what is wrong, where, and what to do. Exit code 1."""
 
     exit_code = 1

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
 KEY = re.compile(r"[a-z0-9_-]+")
 MEMBER_BYTES = 100  # USTAR without a prefix; some readers look at no more
 SPLITS = ("train", "val")

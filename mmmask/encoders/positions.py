@@ -17,7 +17,7 @@ class PositionEmbedding(nn.Module):
         super().__init__()
         waves = dim // 6
         self.padding = dim - 6 * waves
-        self.register_buffer("frequencies", 10000.0 ** (-torch.arange(waves) / max(waves, 1)), persistent=False)
+        self.register_buffer("frequencies", 100.0 ** (-torch.arange(waves) / max(waves, 1)), persistent=False)
         self.extent = nn.Linear(3, dim, bias=False)
 
     def forward(self, positions: Float[Tensor, "n 3"], extent: Float[Tensor, "n 3"]) -> Float[Tensor, "n d"]:

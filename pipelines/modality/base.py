@@ -75,7 +75,7 @@ class Modality(ABC, Generic[O]):
     name: ClassVar[str]
     suffixes: ClassVar[frozenset[str]]  # lower-case, with the dot; files with others are listed, probed and rejected
     Options: ClassVar[type[Options]]
-    parts: ClassVar[dict[str, Part]]  # payload parts and json, without layers and cls
+    parts: dict[str, Part]  # payload parts and json, without layers and cls; set in __init__ where options decide
     layers: ClassVar[dict[str, Layer]]  # layer name → its description; the part is NAME.npy
 
     def __init__(self, options: O, *, seed: int = 0, val_share: float = 0.1) -> None:

@@ -1,0 +1,141 @@
+"""The command `shard-build`: flags of the engine, and of the modality's own options."""
+
+import argparse
+import json
+import math
+import types
+import typing
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+from shard_tools.arguments import Parser, run
+
+from .modality import Modality, get_modality, modality_names
+
+PROG = "shard-build"
+EXAMPLES = """examples:
+  shard-build --modality image --input photos/ --output data/photos --labels parent
+  shard-build --modality video --input 'films/*.mkv' clips/ --output data/films --workers 8
+  shard-build --modality audio --help        (with the options of audio)
+
+A build that was stopped goes on when the same command is given again."""
+SIZES = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+
+
+def main() -> None:
+    """Run `shard-build` and exit."""
+    run(PROG, build_command)
+
+
+def build_command(argv: list[str]) -> int:
+    """Run a command line; return its exit code. Raises Problem."""
+    kind = _modality(argv)
+    arguments = vars(_parser(kind).parse_args(argv))
+    from .engine import build  # after the command line is known to be right: Ray takes a second
+
+    as_json = arguments.pop("json")
+    options = {name: arguments.pop(name) for name in (kind.Options.model_fields if kind else ()) if name in arguments}
+    arguments["inputs"] = [item for items in arguments.pop("input") for item in items]
+    report = build(**arguments, options=options, progress=True)
+    print(json.dumps(report.as_dict()) if as_json else report)
+    return 0
+
+
+def _modality(argv: Sequence[str]) -> type[Modality] | None:
+    """Return the modality that a command line names: its options are flags too. Raises Misuse for an unknown one."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    first.add_argument("--modality", nargs="?")
+    name = first.parse_known_args(argv)[0].modality
+    return get_modality(name) if name else None
+
+
+def _parser(kind: type[Modality] | None) -> Parser:
+    parser = Parser(prog=PROG, description="Build a shard data set from raw files.", epilog=EXAMPLES)
+    add = parser.add_argument
+    add("--modality", required=True, metavar="NAME", help=f"what the files are: {', '.join(modality_names())}")
+    add(
+        "--input",
+        required=True,
+        nargs="+",
+        action="append",
+        metavar="PATH",
+        help="folders, files or globs; may be repeated",
+    )
+    add("--output", required=True, metavar="FOLDER", help="the data set")
+    add("--labels", choices=["none", "parent"], default="none", help="parent: a file's class is the name of its folder")
+    add(
+        "--val",
+        type=_number(float, 0, 1),
+        default=0.1,
+        metavar="SHARE",
+        help="share of the inputs for the split val (0.1)",
+    )
+    add("--seed", type=int, default=0, help="of splits and order (0)")
+    add("--shard-size", type=_size, default=256 * 10**6, metavar="BYTES", help="of a shard at most (256MB)")
+    add("--shard-samples", type=_number(int, 1), default=10_000, metavar="N", help="samples of a shard at most (10000)")
+    add(
+        "--timeout",
+        type=_number(float, 0.1),
+        default=300.0,
+        metavar="SECONDS",
+        help="that an input may take for a sample (300)",
+    )
+    add("--max-rejected", metavar="N|P%", help="stop when more inputs than this are rejected")
+    add("--workers", type=_number(int, 1), metavar="N", help="processes that decode (as many as there are CPUs)")
+    add("--ray-address", metavar="ADDRESS", help="of a running Ray cluster; without it one is started here")
+    add("--overwrite", action="store_true", help="replace the data set that stands in --output")
+    add("--json", action="store_true", help="print the closing summary as JSON")
+    if kind:
+        group = parser.add_argument_group(f"options of {kind.name}")
+        for name, option in kind.Options.model_fields.items():
+            group.add_argument("--" + name.replace("_", "-"), dest=name, **_flag(option))
+    return parser
+
+
+def _flag(option: FieldInfo) -> dict[str, Any]:
+    """Return how argparse is to read one field of a modality's options; pydantic checks the value later."""
+    default = option.get_default(call_default_factory=True)
+    shown = "" if default in (None, "") else f" ({default})"
+    flag: dict[str, Any] = {
+        "default": argparse.SUPPRESS,
+        "help": f"{option.description or ''}{shown}".replace("%", "%%"),
+    }
+    kind: Any = option.annotation
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):  # X | None
+        kind = next(choice for choice in typing.get_args(kind) if choice is not type(None))
+    if kind is bool:
+        return flag | {"action": argparse.BooleanOptionalAction}
+    if typing.get_origin(kind) is typing.Literal:
+        return flag | {"choices": typing.get_args(kind)}
+    return flag | {"type": kind, "metavar": "N" if kind in (int, float) else "TEXT"}
+
+
+def _number(kind: type[int] | type[float], low: float, below: float = math.inf) -> Callable[[str], float]:
+    """Return what reads a number of this type, low ≤ number < below."""
+
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r}: not a number") from None
+        if not low <= value < below:
+            bound = f" and less than {below:g}" if below < math.inf else ""
+            raise argparse.ArgumentTypeError(f"{text}: must be at least {low:g}{bound}")
+        return value
+
+    return parse
+
+
+def _size(text: str) -> int:
+    """Return the bytes that 256MB, 1GiB or 1000000 say."""
+    number = text.lower().rstrip("bikmg")
+    unit = text.lower()[len(number) :]
+    try:
+        size = int(float(number) * (SIZES[unit] if unit else 1))
+    except (ValueError, KeyError):
+        raise argparse.ArgumentTypeError(f"{text!r}: give bytes, or a number with KB, MB or GB") from None
+    if size < 1:
+        raise argparse.ArgumentTypeError(f"{text}: must be greater than 0")
+    return size

@@ -1,0 +1,52 @@
+"""What a build tells when it ends."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A finished build.
+
+    samples: of each split. rejected: see `rejects.reasons`. built: samples made in this run; the others stood
+    already. seconds: of all this run; build_seconds: without listing, starting Ray and probing.
+    """
+
+    output: str
+    samples: dict[str, int]
+    shards: int
+    bytes: int
+    rejected: dict[str, Any]
+    built: int
+    seconds: float
+    build_seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Samples built a second."""
+        return self.built / self.build_seconds if self.built else 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report for JSON."""
+        return {**asdict(self), "samples_per_second": self.rate}
+
+    def __str__(self) -> str:
+        total = sum(self.samples.values())
+        splits = ", ".join(f"{split} {count:,}" for split, count in self.samples.items())
+        lines = [f"{self.output}: {total:,} samples ({splits}) in {self.shards:,} shards, {self.bytes / 1e6:,.1f} MB"]
+        if self.built:
+            speed = f"{self.build_seconds:.1f} s, {self.rate:,.1f} a second"
+            lines.append(f"built {self.built:,} in {speed}; {self.seconds:.1f} s in all")
+        else:
+            lines.append("already built, nothing to do")
+        if self.rejected:
+            count = sum(reason["count"] for reason in self.rejected.values())
+            lines.append(f"rejected {count:,} (all in rejected.parquet):")
+            for error, reason in self.rejected.items():
+                lines += [f"  {error} {reason['count']:,}", *(f"    {example}" for example in reason["examples"])]
+        return "\n".join(lines)
+
+
+def in_one_line(rejected: dict[str, Any]) -> str:
+    """Return each reason with its count and first example."""
+    return "; ".join(f"{error} {reason['count']:,} ({reason['examples'][0]})" for error, reason in rejected.items())

@@ -1,0 +1,70 @@
+"""A modality of text files that do what they say: build, crash, hang. For tests of the engine."""
+
+import ctypes
+import os
+import re
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from pydantic import Field
+
+from pipelines.modality import Modality, Piece, Reject, Sample, base
+from shard_tools.schema import Layer, Part
+
+
+class Options(base.Options):
+    pause: float = Field(0.0, ge=0, description="seconds a sample takes")
+
+
+class Text(Modality[Options]):
+    """Each line of a file is a sample. A line `probe WORD` acts when the file is probed, others when they are built."""
+
+    name = "text"
+    suffixes = frozenset({".txt"})
+    Options = Options
+    parts = {"txt": Part(description="the line"), "json": Part(description="length")}  # noqa: RUF012
+    layers = {"long": Layer(kind="flag", cell=[1], dtype="uint8", algorithm="more than ten letters")}  # noqa: RUF012
+
+    def probe(self, path: str) -> list[Piece]:
+        lines = Path(path).read_text().splitlines()
+        if not lines:
+            raise Reject("Empty", "the file has no lines")
+        for line in lines:
+            if line.startswith("probe "):
+                act(line.removeprefix("probe "))
+        return [Piece(float(n), float(n + 1), bytes=1000) for n in range(len(lines))]
+
+    def build(self, path: str, pieces: Sequence[Piece]) -> Iterator[Sample | Reject]:
+        lines = Path(path).read_text().splitlines()
+        for piece in pieces:
+            line = lines[int(piece.start)]
+            time.sleep(self.options.pause)
+            act(line)
+            if line == "refuse":
+                yield Reject("Refused", "as it was told")
+                continue
+            yield Sample(
+                {"txt": line.encode(), "json": {"length": len(line)}, "long.npy": np.array([len(line) > 10], np.uint8)},
+                shape=(1,),
+                summary={"letters": [len(line), 0.1 * len(line)]},
+            )
+
+
+def act(line: str) -> None:
+    """Do what a line says."""
+    word, _, argument = line.partition(" ")
+    if word == "segfault":
+        ctypes.string_at(0)
+    elif word == "segfault-once" and not Path(argument).exists():
+        Path(argument).touch()
+        ctypes.string_at(0)
+    elif word == "hang":  # in C, with Python's lock held
+        re.match(r"(a+)+$", "a" * 64 + "b")
+    elif word == "exit":
+        os._exit(3)
+    elif word == "bug":
+        raise RuntimeError("a bug of the builder")
+    elif word == "corrupt":
+        raise Reject("Corrupt", "as it was told")

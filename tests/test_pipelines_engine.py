@@ -1,0 +1,252 @@
+"""The engine on a real Ray: same bytes whatever happens, and an input harms only itself."""
+
+import fcntl
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image as Pillow
+from poison import Text
+
+import shard_tools
+from pipelines import build
+from pipelines.rejects import Rejection
+from shard_tools.errors import Misuse, Problem
+from shard_tools.manifest import read_manifest
+from shard_tools.schema import REJECTED
+from shard_tools.verify import verify
+
+pytestmark = pytest.mark.usefixtures("cluster")
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    folder = tmp_path / "texts"
+    for number in range(12):
+        file = folder / f"kind{number % 3}" / f"file {number}.txt"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("\n".join(f"line {number} {line} {'x' * number}" for line in range(number % 4 + 1)))
+    return folder
+
+
+def make(inputs: Path, output: Path, **changes: Any):
+    arguments = {"modality": Text, "labels": "parent", "val": 0.25, "shard_samples": 5, **changes}
+    return build(inputs=[inputs], output=output, **arguments)
+
+
+def digests(root: Path) -> dict[str, str]:
+    """Return the sha256 of every file of a data set but the manifest and the card, which hold its name."""
+    files = (
+        file for file in sorted(root.rglob("*")) if file.is_file() and file.name not in ("manifest.json", "README.md")
+    )
+    return {str(file.relative_to(root)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def same(one: Path, other: Path) -> bool:
+    manifests = [read_manifest(root).model_dump(exclude={"name"}) for root in (one, other)]
+    return manifests[0] == manifests[1] and digests(one) == digests(other)
+
+
+def rejected(root: Path) -> dict[str, Rejection]:
+    table = pq.read_table(root / "rejected.parquet")
+    assert table.schema.equals(REJECTED)
+    return {f"{row['source']}:{row['start']:g}": Rejection(**row) for row in table.to_pylist()}
+
+
+def test_equal_bytes_with_one_and_two_workers_and_twice(texts: Path, tmp_path: Path) -> None:
+    report = make(texts, tmp_path / "a", workers=1)
+    make(texts, tmp_path / "b", workers=2)
+    make(texts, tmp_path / "c", workers=2)
+    assert same(tmp_path / "a", tmp_path / "b") and same(tmp_path / "a", tmp_path / "c")
+    assert verify(tmp_path / "a") == []
+    assert sum(report.samples.values()) == report.built == 30
+    assert report.shards == len(list((tmp_path / "a/shards").iterdir())) > 5
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == sorted(
+        ["README.md", "index", "manifest.json", "plan.parquet", "rejected.parquet", "shards"]
+    )
+
+
+def test_samples_say_where_they_come_from(texts: Path, tmp_path: Path) -> None:
+    make(texts, tmp_path / "a")
+    manifest = read_manifest(tmp_path / "a")
+    assert manifest.classes == ["kind0", "kind1", "kind2"]
+    letters = 0
+    data = shard_tools.open(tmp_path / "a")
+    for sample in data:
+        facts = sample["json"]
+        line = (texts.parent / facts["source"]).read_text().splitlines()[int(facts["start"])]
+        assert sample["txt"] == line
+        assert facts["label"] == Path(facts["source"]).parent.name == manifest.classes[sample["cls"]]
+        assert facts["group"] == facts["source"]
+        assert sample["long.npy"].tolist() == [len(line) > 10]
+    for sample in shard_tools.open(tmp_path / "a", split="train"):
+        letters += len(sample["txt"])
+    assert manifest.statistics["letters"][0] == letters
+
+
+def test_poison_costs_only_itself(texts: Path, tmp_path: Path) -> None:
+    (texts / "kind0/poison.txt").write_text(
+        f"fine\nsegfault\nfine too\nrefuse\nbug\nexit\nsegfault-once {tmp_path}/mark\nlast"
+    )
+    (texts / "kind0/hang.txt").write_text("before\nhang\nafter")
+    (texts / "kind1/probe.txt").write_text("probe segfault")
+    (texts / "kind1/slow.txt").write_text("probe hang")
+    (texts / "kind1/wrong.txt").write_text("probe corrupt")
+    (texts / "kind1/empty.txt").write_text("")
+    (texts / "kind2/nowhere.txt").symlink_to(tmp_path / "nowhere")
+    report = make(texts, tmp_path / "a", timeout=1)
+    found = rejected(tmp_path / "a")
+    assert {where.removeprefix("texts/"): (reject.stage, reject.error) for where, reject in found.items()} == {
+        "kind0/poison.txt:1": ("build", "Crash"),
+        "kind0/poison.txt:3": ("build", "Refused"),
+        "kind0/poison.txt:4": ("build", "Internal"),
+        "kind0/poison.txt:5": ("build", "Crash"),
+        "kind0/hang.txt:1": ("build", "Timeout"),
+        "kind1/probe.txt:0": ("probe", "Crash"),
+        "kind1/slow.txt:0": ("probe", "Timeout"),
+        "kind1/wrong.txt:0": ("probe", "Corrupt"),
+        "kind1/empty.txt:0": ("probe", "Empty"),
+        "kind2/nowhere.txt:0": ("probe", "Unreadable"),
+    }
+    assert "SIGSEGV" in found["texts/kind0/poison.txt:1"].message
+    assert "a bug of the builder (poison.py:" in found["texts/kind0/poison.txt:4"].message
+    assert found["texts/kind1/wrong.txt:0"].path == str(texts / "kind1/wrong.txt")
+    assert sum(report.samples.values()) == 30 + 4 + 2
+    assert report.rejected["Crash"]["count"] == 3
+    assert verify(tmp_path / "a") == []
+
+
+def test_a_shard_of_rejects_alone_leaves_a_gap(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.txt").write_text("good\n" * 5 + "refuse\n" * 5 + "good\n" * 2)
+    make(tmp_path / "in", tmp_path / "out", val=0.0)
+    manifest = read_manifest(tmp_path / "out")
+    assert manifest.gaps == ["train-000001"] and manifest.rejected == 5
+    assert [shard.name for shard in manifest.shards] == ["train-000000.tar", "train-000002.tar"]
+    assert verify(tmp_path / "out") == []
+
+
+def test_all_rejected_is_a_failure_that_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.txt").write_text("refuse\nrefuse")
+    with pytest.raises(Problem, match=r"every input was rejected: Refused 2 \(in/a.txt: as it was told\)"):
+        make(tmp_path / "in", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_too_many_rejects_stop_the_build_and_a_higher_limit_goes_on(texts: Path, tmp_path: Path) -> None:
+    (texts / "kind0/bad.txt").write_text("refuse\n" * 3)
+    for limit in ("2", "5%"):
+        with pytest.raises(Problem, match=f"more than --max-rejected {limit}: Refused 3"):
+            make(texts, tmp_path / "a", max_rejected=limit)
+    assert not (tmp_path / "a/manifest.json").exists()
+    make(texts, tmp_path / "a", max_rejected="3")
+    make(texts, tmp_path / "b", max_rejected="50%")
+    assert same(tmp_path / "a", tmp_path / "b")
+
+
+def test_a_finished_build_is_left_alone_and_another_refused(texts: Path, tmp_path: Path) -> None:
+    make(texts, tmp_path / "a")
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "a").rglob("*")}
+    assert make(texts, tmp_path / "a").built == 0
+    assert before == {file: file.stat().st_mtime_ns for file in (tmp_path / "a").rglob("*")}
+    with pytest.raises(Misuse, match=r"another data set: seed 0 there, 1 here\. .*--overwrite"):
+        make(texts, tmp_path / "a", seed=1)
+    (texts / "kind0/new.txt").write_text("new")
+    with pytest.raises(Misuse, match=r"inputs.files 12 there, 13 here"):
+        make(texts, tmp_path / "a")
+    make(texts, tmp_path / "a", overwrite=True)
+    make(texts, tmp_path / "b")
+    assert same(tmp_path / "a", tmp_path / "b")
+
+
+def test_a_folder_that_is_not_ours_is_refused(texts: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.tex").write_text("years of work")
+    for overwrite in (False, True):
+        with pytest.raises(Misuse, match="holds no data set of ours"):
+            make(texts, tmp_path / "mine", overwrite=overwrite)
+    with pytest.raises(Misuse, match="is a file"):
+        make(texts, tmp_path / "mine/thesis.tex")
+    with pytest.raises(Misuse, match="lies inside --input"):
+        make(texts, texts / "out")
+
+
+def test_the_second_of_two_builders_is_refused(texts: Path, tmp_path: Path) -> None:
+    (tmp_path / "out/.build").mkdir(parents=True)
+    with (tmp_path / "out/.build/lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(Misuse, match="another shard-build is writing here"):
+            make(texts, tmp_path / "out")
+
+
+KILLED = """
+import sys
+from poison import Text
+from pipelines import build
+if __name__ == "__main__":
+    build(modality=Text, inputs=[sys.argv[1]], output=sys.argv[2], labels="parent", val=0.25, shard_samples=5,
+          options={"pause": 0.1}, workers=1)
+"""
+
+
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_build_goes_on_and_gives_the_same_bytes(texts: Path, tmp_path: Path, stop: signal.Signals) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    driver = subprocess.Popen(
+        [sys.executable, "-c", KILLED, texts, tmp_path / "a"],
+        env=environment,
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+    )
+    while not (committed := list((tmp_path / "a/.build").glob("*-0*.json"))) and driver.poll() is None:
+        time.sleep(0.05)
+    os.kill(driver.pid, stop)
+    _, said = driver.communicate()
+    assert driver.returncode != 0
+    if stop is signal.SIGINT:
+        assert b"interrupted; the same command goes on" in said
+    assert committed and not (tmp_path / "a/manifest.json").exists()
+    first = tmp_path / "a/shards" / committed[0].with_suffix(".tar").name
+    before = first.stat().st_mtime_ns
+    report = make(texts, tmp_path / "a", options={"pause": 0.1})
+    assert 0 < report.built < 30
+    assert first.stat().st_mtime_ns == before
+    make(texts, tmp_path / "b", options={"pause": 0.1})
+    assert same(tmp_path / "a", tmp_path / "b")
+
+
+def test_an_unfinished_build_refuses_another_config(texts: Path, tmp_path: Path) -> None:
+    (texts / "kind0/bad.txt").write_text("refuse")
+    with pytest.raises(Problem):
+        make(texts, tmp_path / "a", max_rejected="0")
+    with pytest.raises(Misuse, match=r"unfinished build of another kind: val 0.25 there, 0.5 here"):
+        make(texts, tmp_path / "a", val=0.5)
+    make(texts, tmp_path / "a", val=0.5, overwrite=True)
+    assert json.loads((tmp_path / "a/manifest.json").read_text())["build"]["config"]["val"] == 0.5
+
+
+def test_images_give_equal_bytes_with_one_and_two_workers(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number, suffix in enumerate(["jpg", "png", "webp", "gif", "tiff", "bmp"] * 3):
+        file = tmp_path / "photos" / f"{number}.{suffix}"
+        file.parent.mkdir(exist_ok=True)
+        coarse = Pillow.fromarray(rng.integers(0, 255, (8, 12, 3), np.uint8))
+        coarse.resize((300 + 20 * number, 290)).save(file)
+    (tmp_path / "photos/notes.txt").write_text("not a picture")
+    for output, workers in (("a", 1), ("b", 2)):
+        make(tmp_path / "photos", tmp_path / output, modality="image", labels="none", workers=workers)
+    assert same(tmp_path / "a", tmp_path / "b")
+    assert verify(tmp_path / "a") == []
+    assert [reject.error for reject in rejected(tmp_path / "a").values()] == ["UnknownFormat"]
+    mean = np.mean(read_manifest(tmp_path / "a").statistics["mean"])
+    assert 0.4 < mean < 0.6
