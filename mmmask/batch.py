@@ -21,7 +21,7 @@ class View:
     """One view of one sample, cut into tokens; what a modality gives to the loader.
 
     values: first axis n; stays in the payload's own type (uint8 pixels), normalised on the device.
-    positions, extent: centre and size of each token on its lattice, in lattice units (t,y,x · x,y,z · 0,t,f · 0,0,column).
+    positions, extent: centre and size of each token in lattice units (t,y,x · x,y,z · 0,t,f · 0,0,column).
     segments: lengths of the attention segments, in token order; their sum is n. One a view, but for a table one a row.
     readable: may be context. askable: may be a query. A missing cell is neither, a fake voxel only askable.
     layers: mask layers, a value a token.
@@ -109,7 +109,7 @@ class TokenBatch:
 
     spans: one a modality of the run, in a fixed order, present also where it has no token (it then runs on zero rows).
     context, query: indices into the n tokens, ordered by modality. weight: see MaskPlan.
-    segment: attention segment of each token. read: those of the context; decode: of the context followed by the queries.
+    segment: attention segment of each token. read: those of the context; decode: of context, then queries.
     views, plans: the parts of the pack, a list a modality; kept only when asked for (drawing, trivial predictors).
     """
 

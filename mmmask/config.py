@@ -1,7 +1,7 @@
 """Training configs: typed, from YAML with dotted overrides, typos answered with the nearest key."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import yaml
 from omegaconf import OmegaConf
@@ -111,7 +111,8 @@ def load_config(path: str | None, overrides: list[str], modalities: list[str]) -
     """
     try:
         layers = [OmegaConf.load(path)] if path else []
-        merged = OmegaConf.to_container(OmegaConf.merge({}, *layers, OmegaConf.from_dotlist(overrides)), resolve=True)
+        together = OmegaConf.merge({}, *layers, OmegaConf.from_dotlist(overrides))
+        merged = cast(dict[str, Any], OmegaConf.to_container(together, resolve=True))
     except FileNotFoundError:
         raise Misuse(f"config {path} does not exist") from None
     except (OmegaConfBaseException, YAMLError, OSError, ValueError) as error:
@@ -129,7 +130,7 @@ def save_config(config: Config, path: Path) -> None:
 
 
 def parse(raw: dict[str, Any], model: type[BaseModel], prefix: str) -> Any:
-    """Validate a mapping; the first fault becomes one line of Misuse with the key's full name and the nearest valid one."""
+    """Validate a mapping; the first fault becomes one line of Misuse with the full key and the nearest valid one."""
     try:
         return model.model_validate(raw)
     except ValidationError as error:

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from .batch import Signals, Span, TokenBatch
+from .batch import EncoderOutput, Signals, Span, TokenBatch
 from .config import ModelConfig
 from .corruption import CORRUPTIONS
 from .decoders import DECODERS
@@ -53,7 +53,7 @@ class MaskedAutoencoder(nn.Module):
             + self.positions(batch.positions[index], batch.extent[index])
         )
 
-    def encode(self, batch: TokenBatch, maps: bool = False):
+    def encode(self, batch: TokenBatch, maps: bool = False) -> EncoderOutput:
         """Return the encoder's output for the context (and the hidden tokens, where the corruption keeps them)."""
         rows, index, segments = {name: span.context for name, span in batch.spans.items()}, batch.context, batch.read
         tokens = self.embed(batch, rows, index)

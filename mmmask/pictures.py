@@ -15,7 +15,7 @@ COLUMNS = ("input", "what the encoder reads", "reconstruction")
 
 
 def reconstructions(model: MaskedAutoencoder, packs: Packs, count: int) -> dict[str, list[dict[str, Any]]]:
-    """Return {modality: results of `count` samples spread over the data} (see `reconstruct`); what is unreadable is left out."""
+    """Return {modality: results of `count` samples spread over the data} (see `reconstruct`)."""
     return {name: reconstruct(model, packs, name, spread(len(source), count)) for name, source in packs.sources.items()}
 
 

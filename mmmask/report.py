@@ -1,4 +1,4 @@
-"""One self-contained page of a run: results, reconstructions, loss curves, data cards, config: `python -m mmmask.report`."""
+"""One self-contained page of a run: results, reconstructions, curves, data cards: `python -m mmmask.report`."""
 
 import base64
 import json

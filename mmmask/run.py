@@ -64,7 +64,7 @@ def make_objective(config: Config, modalities: dict[str, Modality]) -> Objective
 
 
 def load_run(folder: Path) -> tuple[Config, dict[str, Modality], MaskedAutoencoder, int]:
-    """Return a run's config, modalities, newest weights on the CPU, and the step they are of. Raises Misuse or Problem."""
+    """Return a run's config, modalities, newest weights on the CPU and their step. Raises Misuse or Problem."""
     if not (folder / "config.yaml").exists() or not (folder / "spec.json").exists():
         raise Misuse(f"{folder} is not a run: no config.yaml and spec.json there; give a --output of mmmask.train")
     config = parse(yaml.safe_load((folder / "config.yaml").read_text()), Config, "")

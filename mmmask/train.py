@@ -18,7 +18,8 @@ examples:
   python -m mmmask.train --config configs/train/demo.yaml --data data/photos data/clips --output runs/first
   python -m mmmask.train --config configs/train/demo.yaml --data data/photos --output runs/long --steps 5000 \\
       --optim.lr 3e-4 --modalities.image.ratio 0.6 --modalities.image.view.size 96
-  torchrun --nproc-per-node 2 -m mmmask.train --config configs/train/demo.yaml --data data/photos --output runs/two --packs 2
+  torchrun --nproc-per-node 2 -m mmmask.train --config configs/train/demo.yaml --data data/photos \\
+      --output runs/two --packs 2
 
 The same command goes on where a run stopped. A run leaves: config.yaml, spec.json, checkpoints/, metrics.jsonl,
 tensorboard/ and results.json (masked error on held-out samples beside a trivial predictor's).

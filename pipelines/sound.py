@@ -17,7 +17,6 @@ from pipelines.modality.base import Reject
 
 RATES = range(1_000, 1_000_001)
 BLOCK = 1 << 16  # samples read at once, so that many channels need no more memory than few
-LOSSY = frozenset(["MPEG", "OGG"])  # libsndfile's names
 PREROLL = 1.0  # seconds decoded and thrown away after a seek: codecs lean on what came before
 LIMIT = 32768.0  # floating-point files may hold anything; what is louder is clipped
 
@@ -58,6 +57,7 @@ class _SoundFile:
     """Samples by libsndfile."""
 
     def __init__(self, path: str) -> None:
+        self.path = path
         self.file = soundfile.SoundFile(path)
         if not self.file.seekable():
             raise ValueError("no seeking")
@@ -66,9 +66,10 @@ class _SoundFile:
     def read(self, first: int, count: int) -> np.ndarray:
         if first >= self.samples:
             return np.zeros(0, np.float32)
-        skip = min(first, round(PREROLL * self.rate)) if self.file.format in LOSSY else 0
-        self.file.seek(first - skip)
-        self.file.read(skip, dtype="float32")
+        if self.file.format == "MP3":  # after a seek its decoder remembers what it read before
+            self.file.close()
+            self.file = soundfile.SoundFile(self.path)
+        self.file.seek(first)
         blocks = []
         while count > 0:
             block = self.file.read(min(count, BLOCK), dtype="float32", always_2d=True)

@@ -24,7 +24,9 @@ FILES = {"image": 48, "video": 8, "lidar": 10, "audio": 24, "table": 4}
 def cached(name: str, code: tuple[str, ...], make: Callable[[Path], None]) -> Path:
     """Return a folder that make(folder) fills, from the cache where the code has not changed since."""
     digest = hashlib.sha256()
-    files = [path for top in code for path in sorted((ROOT / top).rglob("*")) if path.suffix in (".py", ".yaml", ".txt")]
+    files = [
+        path for top in code for path in sorted((ROOT / top).rglob("*")) if path.suffix in (".py", ".yaml", ".txt")
+    ]
     for path in [*files, ROOT / "constraints.txt", Path(__file__)]:
         digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
     folder = CACHE / f"{name}-{digest.hexdigest()[:16]}"

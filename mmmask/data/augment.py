@@ -70,7 +70,7 @@ def _centres(n: int) -> Tensor:
 
 
 def random_crop(rng: np.random.Generator, h: int, w: int, scale: tuple[float, float], flip: bool) -> Crop:
-    """Draw a box of an area share in `scale` and an aspect of 3/4 to 4/3 (Szegedy et al.), as torchvision's RandomResizedCrop."""
+    """Draw a box of an area share in `scale` and an aspect of 3/4 to 4/3, as torchvision's RandomResizedCrop."""
     area = h * w * rng.uniform(*scale)
     aspect = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
     height, width = min((area / aspect) ** 0.5 / h, 1.0), min((area * aspect) ** 0.5 / w, 1.0)

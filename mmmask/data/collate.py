@@ -18,7 +18,7 @@ def collate(
 ) -> TokenBatch:
     """Pack views end to end, modality by modality.
 
-    views, plans: a list a modality, in the run's order, also where it is empty. empty: values of zero tokens, for those.
+    views, plans: a list a modality, in the run's order. empty: values of zero tokens, where that list is empty.
     """
     tokens, segments, spans, context, query, weight, targets = 0, 0, {}, [], [], [], {}
     segment: list[np.ndarray] = []

@@ -83,7 +83,7 @@ class Packs(TorchDataset):
 
 
 def open_sources(paths: list[str], split: str) -> dict[str, Source]:
-    """Open a split of some data sets and group them by modality; those without it are left out. Raises Misuse or Problem."""
+    """Open a split of some data sets, by modality; those without it are left out. Raises Misuse or Problem."""
     grouped: dict[str, list[shard_tools.Dataset]] = {}
     for path in paths:
         dataset = shard_tools.open(path)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class PositionEmbedding(nn.Module):
-    """Sine-cosine of three coordinates (Vaswani et al., section 3.5, one third of the width an axis) + log-size, linear.
+    """Sine-cosine of three coordinates (Vaswani et al., section 3.5), a third of the width each, + a map of log-size.
 
     dim: width; what does not divide by 6 stays zero.
     """

@@ -1,4 +1,4 @@
-"""Random masking: every token is as likely as any other (He et al., Masked Autoencoders Are Scalable Vision Learners)."""
+"""Random masking: every token is as likely as any other (He et al., Masked Autoencoders, section 3)."""
 
 import numpy as np
 from jaxtyping import Float

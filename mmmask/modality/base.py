@@ -53,11 +53,11 @@ class Adapter(nn.Module, ABC):
 
     @abstractmethod
     def trivial(self, context: Values, values: Values) -> Values:
-        """Predict `values`' places, in value space, by the mean of the context's tokens (a table: by its columns' means)."""
+        """Predict `values`' places, in value space, by the context's mean token (a table: by its columns' means)."""
 
     @abstractmethod
     def errors(self, guess: Values, truth: Values) -> dict[str, Float[Tensor, " q"]]:
-        """Return value-space errors of each query, by name; NaN where an error has no meaning. Their means are added."""
+        """Return value-space errors of each query, by name; NaN where one has no meaning. Their means are added."""
 
 
 class Modality(ABC):

@@ -66,7 +66,7 @@ class DenseAdapter(Adapter):
 
 
 def painted(view: View, query: Tensor, truth: Values, guess: Values, hidden: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Return three lists of patches [n, k]: the input, the input with `hidden` at the queries, and with the guess there."""
+    """Return three lists of patches [n, k]: the input, it with `hidden` at the queries, it with the guess there."""
     patches = truth["patch"]
     masked, filled = patches.clone(), patches.clone()
     masked[query] = hidden

@@ -59,7 +59,7 @@ class Lidar(Modality):
         }
 
     def view(self, sample: dict[str, Any], rng: np.random.Generator, train: bool) -> View:
-        """Coarsen the base voxels, keep the tokens nearest to a centre, and add fake ones; mirrored left to right by chance."""
+        """Coarsen the base voxels, keep the tokens nearest to a centre, add fake ones; mirrored by chance."""
         o = self.options
         points = sample["points.npy"] * np.float32(self.spec["scale"]) + np.float32(self.spec["offset"])
         voxel = sample["coords.npy"].astype(np.int64)
@@ -173,7 +173,7 @@ class LidarAdapter(Adapter):
         return {"cells": self.cells(decoded).float(), "points": points}
 
     def loss(self, predictions: Values, values: Values) -> Float[Tensor, " q"]:
-        """Return binary cross-entropy of the cells (in units of a ten cells' share) + chamfer distance of the points."""
+        """Return binary cross-entropy of the cells, times ten for their rarity, + chamfer distance of the points."""
         occupancy = F.binary_cross_entropy_with_logits(
             predictions["cells"], values["cells"].float(), reduction="none"
         ).mean(1)
@@ -222,7 +222,7 @@ def _nearest(
 def _points(
     points: np.ndarray, owner: np.ndarray, token: np.ndarray, metres: np.ndarray, most: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw up to `most` points of each token: [n, most, 4] in −1..1 of the voxel, padded with the first, and which count."""
+    """Draw up to `most` points a token: [n, most, 4], in −1..1 of the voxel, padded with the first, and which count."""
     order = rng.permutation(np.flatnonzero(owner >= 0))
     order = order[np.argsort(owner[order], kind="stable")]
     counts = np.bincount(owner[order], minlength=len(token))

@@ -88,8 +88,9 @@ class Table(Modality):
             lookup = {name: self.first[index] + i for i, name in enumerate(column["categories"])}
             category = np.array([lookup.get(value, -1) for value in values.to_pylist()])
             return number, category, category >= 0
-        plain = values.cast(pa.int64()) if pa.types.is_timestamp(values.type) else values
-        raw = plain.cast(pa.float64(), safe=False).to_numpy()
+        time = pa.types.is_timestamp(values.type)
+        raw = (values.cast(pa.int64()) if time else values).cast(pa.float64(), safe=False).to_numpy()
+        raw = raw / 1e6 if time else raw  # microseconds as stored, seconds in the statistics
         known = np.isfinite(raw)
         number[known] = np.clip((raw[known] - column["mean"]) / column["std"], -CLIP, CLIP)
         return number, category, known
@@ -104,7 +105,7 @@ class Table(Modality):
         return TableAdapter(self.spec["columns"], self.first, dim, width)
 
     def draw(self, axes: Sequence[Any], view: View, plan: MaskPlan, truth: Values, guess: Values) -> None:
-        """Show cells as a heat map, numbers by deviation, categories by rank: the input, what was read, and the filled."""
+        """Show cells as a heat map, numbers by deviation, categories by rank: the input, what was read, the filled."""
         shown = truth["number"].clone()
         is_category = truth["category"] >= 0
         local = truth["category"] - torch.from_numpy(self.first)[truth["column"]]

@@ -25,7 +25,7 @@ class World:
 
 
 def join(device: str) -> World:
-    """Join the process group that torchrun's environment describes, if any. Raises Misuse for a GPU that is not there."""
+    """Join the process group of torchrun's environment, if any. Raises Misuse for a GPU that is not there."""
     cuda = torch.cuda.is_available() if device == "auto" else device == "cuda"
     if cuda and not torch.cuda.is_available():
         raise Misuse("run.device is cuda, and no CUDA device is to be seen; use run.device auto or cpu")

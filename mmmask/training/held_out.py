@@ -46,7 +46,7 @@ def reconstruct(
 
 
 def masked_errors(model: MaskedAutoencoder, packs: Packs, count: int) -> dict[str, Any]:
-    """Return {'modalities': {name: {error, trivial_error, error_ratio, samples, parts}}} over up to `count` samples each.
+    """Return {'modalities': {name: {error, trivial_error, error_ratio, samples, parts}}}, of `count` samples each.
 
     parts: the same three numbers for each kind of error of a modality; `error` is their sum. A modality without
     readable samples is left out.

@@ -31,7 +31,7 @@ class Meters:
         self.bar.update()
 
     def log(self, step: int, losses: dict[str, float], total: float, rate: float, dropped: int) -> None:
-        """Write one line: step, loss, loss a modality, learning rate, samples per second, share of time waiting for data."""
+        """Write one line: step, loss, loss a modality, rate, samples a second, share of time waiting for data."""
         seconds = time.perf_counter() - self.began
         row: dict[str, Any] = {
             "step": step,
