@@ -12,6 +12,7 @@ import math
 import os
 import pickle
 import re
+import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -191,7 +192,7 @@ def _probe(run: _Run, sources: Sequence[Source]) -> tuple[list[tuple[Source, lis
     batches = iter(range(0, len(sources), size))
     running: dict[ray.ObjectRef, int] = {}
     answers: list[list[Piece] | Reject] = [[] for _ in sources]
-    with run.bar("probe", " inputs", len(sources)) as bar:
+    with run.bar("probe", " inputs", len(sources)) as bar, _cancelled_on_failure(running):
         while True:
             while len(running) < run.slots and (start := next(batches, None)) is not None:
                 paths = [source.path for source in sources[start : start + size]]
@@ -231,7 +232,7 @@ def _build(
     running: dict[ray.ObjectRef, tuple[str, int]] = {}  # -1 for a writer
     built = 0
     done = sum(len(own) for name, own in shards.items() if name in records)
-    with run.bar("build", " samples", len(rows), done) as bar:
+    with run.bar("build", " samples", len(rows), done) as bar, _cancelled_on_failure(running):
         while True:
             while len(running) < run.slots and (chunk := next(todo, None)):
                 name, number = chunk
@@ -281,6 +282,16 @@ def _chunks(rows: Sequence[Row], size: int) -> Iterator[list[Row]]:
 
 
 @contextmanager
+def _cancelled_on_failure(running: Mapping[ray.ObjectRef, Any]) -> Iterator[None]:
+    """End the tasks on their way when the build is stopped: a cluster that is not ours would go on with them."""
+    try:
+        yield
+    finally:
+        for ref in running:
+            ray.cancel(ref, force=True)
+
+
+@contextmanager
 def _cluster(workers: int | None, address: str | None) -> Iterator[int]:
     """Yield how many tasks may be on their way: 2 a CPU of our own cluster, the workers told of a running one."""
     if ray.is_initialized():
@@ -291,6 +302,7 @@ def _cluster(workers: int | None, address: str | None) -> Iterator[int]:
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         if address:
+            _check_reachable(address)
             ray.init(address=address, **quiet)
         else:
             cpus = workers or len(os.sched_getaffinity(0))
@@ -302,6 +314,15 @@ def _cluster(workers: int | None, address: str | None) -> Iterator[int]:
         yield (workers if address else None) or 2 * int(ray.cluster_resources().get("CPU", 1))
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Raise ConnectionError where nobody answers: Ray itself would try for two minutes."""
+    if match := re.fullmatch(r"(?:ray://)?\[?([^/]+?)\]?:(\d+)", address):
+        try:
+            socket.create_connection((match[1], int(match[2])), timeout=10).close()
+        except (OSError, OverflowError) as error:
+            raise ConnectionError(f"nobody answers there ({error})") from None
 
 
 def _parse_options(kind: type[Modality], options: Mapping[str, Any]) -> Any:

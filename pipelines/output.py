@@ -31,6 +31,7 @@ from .plan import Row, plan_table
 from .rejects import Rejection, rejected_table
 
 STATE = ".build"
+PLAN = "plan.json.gz"
 OURS = ("shards", "index", "manifest.json", "README.md", "plan.parquet", "rejected.parquet", STATE)
 
 
@@ -102,7 +103,8 @@ class Output:
     def _resume(self, state: dict[str, Any]) -> None:
         """Say what is built here, or check that an earlier run said the same."""
         file = self.state / "state.json"
-        if file.exists() and (old := _read_json(file)) != state:
+        begun = file.exists() and (self.state / PLAN).exists()  # without a plan there is nothing to lose
+        if begun and (old := _read_json(file)) != state:
             what = "config" if old["config"] != state["config"] else "versions"
             raise Misuse(
                 f"{self.root}: holds an unfinished build of another kind: {_difference(old[what], state[what])}"
@@ -117,7 +119,7 @@ class Output:
 
     def load_plan(self) -> tuple[list[Row], list[Rejection]] | None:
         """Return the plan and the rejects of the probe, if an earlier run of this build had come so far."""
-        file = self.state / "plan.json.gz"
+        file = self.state / PLAN
         if not file.exists():
             return None
         rows, rejections = json.loads(gzip.decompress(file.read_bytes()))
@@ -126,7 +128,7 @@ class Output:
     def save_plan(self, rows: Sequence[Row], rejections: Sequence[Rejection]) -> None:
         """Keep the plan for later runs of this build."""
         data = [[astuple(row) for row in rows], [asdict(rejection) for rejection in rejections]]
-        with atomic(self.root, f"{STATE}/plan.json.gz") as file:
+        with atomic(self.root, f"{STATE}/{PLAN}") as file:
             file.write(gzip.compress(json.dumps(data).encode(), 1))
 
     def load_records(self, names: Sequence[str]) -> dict[str, Record]:

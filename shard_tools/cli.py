@@ -178,3 +178,7 @@ def _print_table(console: Console, head: list[str], rows: list[list[Any]]) -> No
     if len(rows) > ROWS:
         table.add_row(f"… {len(rows) - ROWS} more")
     console.print(table, "")
+
+
+if __name__ == "__main__":
+    main()

@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -97,3 +97,15 @@ def real_data() -> Path:
     if not (where := os.environ.get("MMMASK_REAL_DATA")):
         pytest.skip("MMMASK_REAL_DATA is not set: no real files to test with")
     return Path(where)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[None]:
+    """A local Ray of two CPUs, whose workers find the modality of `poison`."""
+    import ray  # here, since most tests do without
+
+    path = {"PYTHONPATH": str(Path(__file__).parent)}
+    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
+    ray.init(address="local", num_cpus=2, runtime_env={"env_vars": path}, **quiet)
+    yield
+    ray.shutdown()
