@@ -1,7 +1,7 @@
 """Training configs: typed, from YAML with dotted overrides, typos answered with the nearest key."""
 
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import yaml
 from omegaconf import OmegaConf
@@ -13,6 +13,8 @@ from shard_tools.arguments import nearest
 from shard_tools.errors import Misuse
 
 from .modality import get_modality
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Section(BaseModel):
@@ -67,7 +69,7 @@ class OptimConfig(Section):
     min_lr: float = Field(1e-5, ge=0, description="learning rate of the last step")
     warmup: int = Field(40, ge=0, description="steps of linear warm-up")
     weight_decay: float = Field(0.05, ge=0, description="not applied to biases, norms and embeddings")
-    betas: tuple[float, float] = Field((0.9, 0.95), description="of AdamW")
+    betas: tuple[Beta, Beta] = Field((0.9, 0.95), description="of AdamW")
     clip: float = Field(1.0, gt=0, description="greatest norm of the gradient")
 
 
@@ -86,12 +88,12 @@ class RunConfig(Section):
 class Config(Section):
     """A training run. Everything outside `run` decides the result."""
 
-    seed: int = Field(0, ge=0, description="of weights, order, crops and masks")
+    seed: int = Field(0, ge=0, lt=2**63, description="of weights, order, crops and masks")
     steps: int = Field(1000, gt=0, description="optimiser steps")
     packs: int = Field(1, gt=0, description="packs of a global step; a multiple of the number of ranks")
     max_dropped: int = Field(20, ge=0, description="unreadable samples after which the run stops")
     teachers: list[Literal["ema"]] = Field([], description="networks that say something about the hidden tokens")
-    losses: list[LossConfig] = Field([LossConfig()], description="terms of the loss")
+    losses: list[LossConfig] = Field([LossConfig()], min_length=1, description="terms of the loss")
     modalities: dict[str, ModalityConfig] = Field({}, description="which take part, and how; a data set's own is added")
     model: ModelConfig = ModelConfig()
     optim: OptimConfig = OptimConfig()
@@ -109,19 +111,32 @@ def load_config(path: str | None, overrides: list[str], modalities: list[str]) -
 
     modalities: of the data; others that the file names are left out. Raises Misuse, one line, naming the key.
     """
-    try:
-        layers = [OmegaConf.load(path)] if path else []
-        together = OmegaConf.merge({}, *layers, OmegaConf.from_dotlist(overrides))
-        merged = cast(dict[str, Any], OmegaConf.to_container(together, resolve=True))
-    except FileNotFoundError:
-        raise Misuse(f"config {path} does not exist") from None
-    except (OmegaConfBaseException, YAMLError, OSError, ValueError) as error:
-        raise Misuse(f"config {path}: {' '.join(str(error).split())}") from None
-    known = dict(merged.get("modalities") or {})
-    for name in known:
-        get_modality(name)
+    merged = _merge(path, overrides)
+    known = merged.get("modalities") or {}
+    if not isinstance(known, dict):
+        raise Misuse(f"config key modalities: give names of modalities and the keys of each, not {known!r}")
+    for name, settings in known.items():
+        get_modality(str(name))
+        if settings is not None and not isinstance(settings, dict):
+            raise Misuse(f"config key modalities.{name}: give its keys (modalities.{name}.samples …), not {settings!r}")
     merged["modalities"] = {name: _with_view(name, known.get(name) or {}) for name in modalities}
     return parse(merged, Config, "")
+
+
+def _merge(path: str | None, overrides: list[str]) -> dict[str, Any]:
+    """Return a YAML file with overrides laid over it; the first that cannot be read becomes one line of Misuse."""
+    where = f"config {path}"
+    try:
+        merged = OmegaConf.merge({}, OmegaConf.load(path) if path else {})
+        for override in overrides:
+            where = f"--{override}"
+            merged = OmegaConf.merge(merged, OmegaConf.from_dotlist([override]))
+        where = "config"
+        return cast(dict[str, Any], OmegaConf.to_container(merged, resolve=True))
+    except FileNotFoundError:
+        raise Misuse(f"config {path} does not exist") from None
+    except (OmegaConfBaseException, YAMLError, OSError, ValueError, TypeError) as error:
+        raise Misuse(f"{where}: {' '.join(str(error).split())}") from None
 
 
 def save_config(config: Config, path: Path) -> None:

@@ -42,27 +42,39 @@ class MaskedAutoencoder(nn.Module):
 
         rows: which tokens of each modality's span. index: the same tokens in the pack, in the same order.
         """
-        parts = []
-        for name, span in batch.spans.items():
-            values = span.at(rows[name])
-            token, place = self.adapters[name].tokenize(values), self.adapters[name].place(values)
-            parts.append(token if place is None else token + place)
+        return self.contents(batch, rows) + self.stands(batch, rows, index)
+
+    def contents(self, batch: TokenBatch, rows: dict[str, Int[Tensor, " k"]]) -> Float[Tensor, "n d"]:
+        """Return what tokens hold, embedded."""
+        return torch.cat([self.adapters[name].tokenize(span.at(rows[name])) for name, span in batch.spans.items()])
+
+    def stands(
+        self, batch: TokenBatch, rows: dict[str, Int[Tensor, " k"]], index: Int[Tensor, " n"]
+    ) -> Float[Tensor, "n d"]:
+        """Return where tokens stand, embedded for the encoder: modality, position, size, and the modality's own."""
+        own = {name: self.adapters[name].place(span.at(rows[name])) for name, span in batch.spans.items()}
+        nowhere = self.modality.weight.new_zeros(1, self.modality.embedding_dim)
         return (
-            torch.cat(parts)
+            torch.cat([nowhere.expand(len(rows[name]), -1) if place is None else place for name, place in own.items()])
             + self.modality(batch.modality[index])
             + self.positions(batch.positions[index], batch.extent[index])
         )
 
     def encode(self, batch: TokenBatch, maps: bool = False) -> EncoderOutput:
-        """Return the encoder's output for the context (and the hidden tokens, where the corruption keeps them)."""
-        rows, index, segments = {name: span.context for name, span in batch.spans.items()}, batch.context, batch.read
-        tokens = self.embed(batch, rows, index)
-        gate = tokens.new_ones(len(tokens))
+        """Return the encoder's output for the context (and the hidden tokens, where the corruption keeps them).
+
+        A corruption changes what a token holds, never where it stands.
+        """
+        rows = {name: span.context for name, span in batch.spans.items()}
+        contents, stands, segments = self.contents(batch, rows), self.stands(batch, rows, batch.context), batch.read
+        gate = contents.new_ones(len(contents))
         if self.corruption.keeps_hidden:
-            hidden = self.embed(batch, {name: span.query for name, span in batch.spans.items()}, batch.query)
-            tokens, gate = torch.cat([tokens, hidden]), torch.cat([gate, gate.new_zeros(len(hidden))])
+            hidden = {name: span.query for name, span in batch.spans.items()}
+            contents = torch.cat([contents, self.contents(batch, hidden)])
+            stands = torch.cat([stands, self.stands(batch, hidden, batch.query)])
+            gate = torch.cat([gate, gate.new_zeros(len(batch.query))])
             segments = batch.decode
-        return self.encoder(self.corruption(tokens, gate), segments, maps)
+        return self.encoder(self.corruption(contents, gate) + stands, segments, maps)
 
     def places(self, batch: TokenBatch, which: str) -> Float[Tensor, "k w"]:
         """Return where the 'context' or the 'query' tokens stand, for the decoder."""

@@ -7,6 +7,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from shard_tools.errors import Misuse
+from shard_tools.storage import atomic
+
 from .data.stream import Packs
 from .model import MaskedAutoencoder
 from .training.held_out import reconstruct, spread
@@ -46,6 +49,15 @@ def loss_figure(run: Path) -> Figure:
     ax.grid(alpha=0.25, which="both")
     ax.legend(frameon=False, ncols=5, loc="upper right")
     return figure
+
+
+def write(out: Path, data: bytes) -> None:
+    """Write a file, whole or not at all. Raises Misuse where that cannot be."""
+    try:
+        with atomic(out.parent, out.name) as file:
+            file.write(data)
+    except OSError as error:
+        raise Misuse(f"--out {out}: cannot be written: {error.strerror}") from None
 
 
 def to_bytes(figure: Figure, kind: str) -> bytes:

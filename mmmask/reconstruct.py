@@ -4,9 +4,10 @@ from pathlib import Path
 
 from shard_tools.arguments import Parser, run
 from shard_tools.errors import Misuse, Problem
+from shard_tools.schema import SPLITS
 
 from .data.stream import Packs, open_sources
-from .pictures import reconstruction_figure, reconstructions, to_bytes
+from .pictures import reconstruction_figure, reconstructions, to_bytes, write
 from .run import load_run, read_data
 
 EXAMPLES = """
@@ -22,7 +23,7 @@ def make_parser() -> Parser:
     parser.add_argument("--run", required=True, metavar="RUN", help="folder that mmmask.train wrote")
     parser.add_argument("--out", required=True, metavar="FILE.png", help="picture to write: .png, .svg or .pdf")
     parser.add_argument("--data", nargs="+", metavar="DIR", help="data sets to draw from; without it, the run's own")
-    parser.add_argument("--split", default="val", help="split to draw from (default: val; train where there is no val)")
+    parser.add_argument("--split", choices=SPLITS, help="split to draw from (default: val; train where there is none)")
     parser.add_argument("--count", type=int, default=2, help="samples a modality (default: 2)")
     return parser
 
@@ -37,15 +38,17 @@ def main(argv: list[str]) -> None:
         raise Misuse(f"--count {args.count}: at least 1")
     config, modalities, model, step = load_run(Path(args.run))
     paths = args.data or read_data(Path(args.run))
-    sources = open_sources(paths, args.split) or open_sources(paths, "train")
+    splits = [args.split] if args.split else ["val", "train"]
+    sources = next(filter(None, (open_sources(paths, split) for split in splits)), None)
+    if not sources:
+        raise Misuse(f"{', '.join(paths)}: no samples of the split {' or '.join(splits)}")
     if unknown := sorted(set(sources) - set(modalities)):
         raise Misuse(f"{args.run} never saw the modality {unknown[0]}; it knows {', '.join(modalities)}")
     packs = Packs(config, sources, modalities, train=False)
     results = reconstructions(model, packs, args.count)
     if not any(results.values()):
         raise Problem(f"no sample of {', '.join(paths)} could be read")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_bytes(to_bytes(reconstruction_figure(packs, results), out.suffix[1:]))
+    write(out, to_bytes(reconstruction_figure(packs, results), out.suffix[1:]))
     print(f"{out}: {sum(map(len, results.values()))} samples after {step} steps")
 
 

@@ -10,10 +10,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from shard_tools.arguments import Parser, run
+from shard_tools.errors import Misuse
 from shard_tools.inspect import summary
 
 from .data.stream import Packs, open_sources
-from .pictures import loss_figure, reconstruction_figure, reconstructions, to_bytes
+from .pictures import loss_figure, reconstruction_figure, reconstructions, to_bytes, write
 from .run import load_run, read_data
 
 EXAMPLES = """
@@ -35,6 +36,8 @@ def main(argv: list[str]) -> None:
     """Gather everything and write the page."""
     args = make_parser().parse_args(argv)
     folder, out = Path(args.run), Path(args.out)
+    if args.count < 1:
+        raise Misuse(f"--count {args.count}: at least 1")
     config, modalities, model, step = load_run(folder)
     paths = read_data(folder)
     packs = Packs(config, open_sources(paths, "val") or open_sources(paths, "train"), modalities, train=False)
@@ -59,8 +62,7 @@ def main(argv: list[str]) -> None:
         environment={"python": platform.python_version(), "machine": platform.machine()}
         | {package: version(package) for package in ("mmmask", "torch", "timm", "numpy")},
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page)
+    write(out, page.encode())
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
 
 

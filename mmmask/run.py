@@ -26,21 +26,30 @@ def open_run(folder: Path, config: Config, sources: dict[str, Source]) -> dict[s
 
     Raises Misuse for a folder that is not a run, or is one of another config, naming the first key that differs.
     """
-    spec = {
-        name: get_modality(name).describe([dataset.manifest for dataset in source.datasets])
-        for name, source in sources.items()
-    }
+    spec = {name: _describe(name, source) for name, source in sources.items()}
     if (folder / "config.yaml").exists():
         _same(folder, config, spec)
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise Misuse(f"{folder} exists and is not a run of ours; give another --output")
     else:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "spec.json").write_text(json.dumps(spec))
-        paths = [os.path.abspath(dataset.root) for source in sources.values() for dataset in source.datasets]
-        (folder / "data.json").write_text(json.dumps(paths))
-        save_config(config, folder / "config.yaml")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "spec.json").write_text(json.dumps(spec))
+            roots = [dataset.root for source in sources.values() for dataset in source.datasets]
+            paths = [root if "://" in root else os.path.abspath(root) for root in roots]
+            (folder / "data.json").write_text(json.dumps(paths))
+            save_config(config, folder / "config.yaml")
+        except OSError as error:
+            raise Misuse(f"{folder}: no run can be written there: {error.strerror}") from None
     return make_modalities(config, spec)
+
+
+def _describe(name: str, source: Source) -> dict[str, Any]:
+    try:
+        return get_modality(name).describe([dataset.manifest for dataset in source.datasets])
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        roots = ", ".join(dataset.root for dataset in source.datasets)
+        raise Problem(f"{roots}: the manifest's statistics do not hold {error}; build the data set again") from None
 
 
 def read_data(folder: Path) -> list[str]:
@@ -65,10 +74,11 @@ def make_objective(config: Config, modalities: dict[str, Modality]) -> Objective
 
 def load_run(folder: Path) -> tuple[Config, dict[str, Modality], MaskedAutoencoder, int]:
     """Return a run's config, modalities, newest weights on the CPU and their step. Raises Misuse or Problem."""
-    if not (folder / "config.yaml").exists() or not (folder / "spec.json").exists():
-        raise Misuse(f"{folder} is not a run: no config.yaml and spec.json there; give a --output of mmmask.train")
-    config = parse(yaml.safe_load((folder / "config.yaml").read_text()), Config, "")
-    modalities = make_modalities(config, json.loads((folder / "spec.json").read_text()))
+    if not (folder / "config.yaml").exists():
+        raise Misuse(f"{folder} is not a run: no config.yaml there; give a --output of mmmask.train")
+    raw, spec = _saved(folder)
+    config = parse(raw, Config, "")
+    modalities = make_modalities(config, spec)
     state = checkpoint.load(folder / "checkpoints")
     if state is None:
         raise Problem(f"{folder} has no checkpoint yet; let mmmask.train run to its first one (run.save_every)")
@@ -78,14 +88,26 @@ def load_run(folder: Path) -> tuple[Config, dict[str, Modality], MaskedAutoencod
 
 
 def _same(folder: Path, config: Config, spec: dict[str, Any]) -> None:
-    before = yaml.safe_load((folder / "config.yaml").read_text())
+    before, known = _saved(folder)
     now = config.model_dump(mode="json")
     for key in sorted({*_flat(before), *_flat(now)}):
         if not key.startswith("run.") and _flat(before).get(key) != _flat(now).get(key):
             old, new = _flat(before).get(key), _flat(now).get(key)
             raise Misuse(f"{folder} is a run of another config: {key} was {old} and is {new}; give another --output")
-    if json.loads((folder / "spec.json").read_text()) != json.loads(json.dumps(spec)):
+    if known != json.loads(json.dumps(spec)):
         raise Misuse(f"{folder} is a run on other data sets (their statistics differ); give another --output")
+
+
+def _saved(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the config and the spec of a run's folder, as they stand there. Raises Problem where they are broken."""
+    try:
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        spec = json.loads((folder / "spec.json").read_text())
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise Problem(f"{folder} is not a whole run: {' '.join(str(error).split())}") from None
+    if not isinstance(config, dict) or not isinstance(spec, dict):
+        raise Problem(f"{folder} is not a whole run: its config.yaml or spec.json is not a mapping")
+    return config, spec
 
 
 def _flat(config: Any, prefix: str = "") -> dict[str, Any]:

@@ -9,7 +9,7 @@ from shard_tools.errors import Misuse
 from .config import keys, load_config, view_keys
 from .data.stream import Packs, open_sources
 from .run import make_objective, open_run
-from .training.distributed import join, leave
+from .training.distributed import join, leader_first, leave
 from .training.held_out import masked_errors
 from .training.loop import train
 
@@ -51,7 +51,11 @@ def main(argv: list[str]) -> None:
     folder = Path(args.output)
     world = join(config.run.device)
     try:
-        modalities = open_run(folder, config, sources)
+        if config.packs % world.size:
+            raise Misuse(
+                f"packs {config.packs} is not a multiple of the {world.size} processes; use --packs {world.size}"
+            )
+        modalities = leader_first(world, lambda: open_run(folder, config, sources))
         objective = make_objective(config, modalities)
         train(config, objective, Packs(config, sources, modalities), folder, world)
         if world.leads and config.run.held_out:

@@ -23,9 +23,10 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from shard_tools.errors import Misuse, Problem
+from shard_tools.index import read_parquet
 from shard_tools.manifest import read_manifest, write_card, write_manifest
 from shard_tools.schema import Build, Manifest, Shard
-from shard_tools.storage import atomic, remove_leftovers
+from shard_tools.storage import Storage, atomic, remove_leftovers
 
 from .plan import Row, plan_table
 from .rejects import Rejection, rejected_table
@@ -115,7 +116,7 @@ class Output:
 
     def rejections(self) -> list[Rejection]:
         """Return what a finished build turned away."""
-        return [Rejection(**row) for row in pq.read_table(self.root / "rejected.parquet").to_pylist()]
+        return [Rejection(**row) for row in read_parquet(Storage(self.root), "rejected.parquet").to_pylist()]
 
     def load_plan(self) -> tuple[list[Row], list[Rejection]] | None:
         """Return the plan and the rejects of the probe, if an earlier run of this build had come so far."""

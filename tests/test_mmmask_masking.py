@@ -60,7 +60,9 @@ def test_a_seed_gives_one_plan(view: View, ratio: float, seed: int) -> None:
     assert np.array_equal(first.context, second.context) and np.array_equal(first.query, second.query)
 
 
-@pytest.mark.parametrize("n, ratio, hidden", [(250, 0.8, 200), (196, 0.75, 147), (3, 0.5, 2), (1, 0.9, 0), (2, 0.01, 1)])
+@pytest.mark.parametrize(
+    "n, ratio, hidden", [(250, 0.8, 200), (196, 0.75, 147), (3, 0.5, 2), (1, 0.9, 0), (2, 0.01, 1)]
+)
 def test_counts_of_known_sizes(n: int, ratio: float, hidden: int) -> None:
     every = np.ones(n, bool)
     view = View({"value": torch.zeros(n)}, torch.zeros(n, 3), torch.ones(n, 3), np.array([n]), every, every)

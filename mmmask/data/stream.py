@@ -88,7 +88,7 @@ def open_sources(paths: list[str], split: str) -> dict[str, Source]:
     for path in paths:
         dataset = shard_tools.open(path)
         get_modality(dataset.manifest.modality)
-        if split not in dataset.manifest.splits:
+        if not dataset.manifest.splits.get(split):
             continue
         dataset = shard_tools.open(path, split=split)
         grouped.setdefault(dataset.manifest.modality, []).append(dataset)

@@ -6,14 +6,14 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from einops import rearrange
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from shard_tools import Manifest
 from shard_tools.schema import Layer
 
 from ..batch import MaskPlan, Values, View
 from ..data.augment import Crop
-from .base import Modality, Options, average
+from .base import Modality, Options, Positive, average, whole
 from .dense import DenseAdapter, painted
 from .image import grid_positions
 
@@ -25,8 +25,15 @@ class AudioOptions(Options):
     """How spectrograms become tokens."""
 
     frames: int = Field(1024, gt=0, description="frames (10 ms) of a view at most; shorter sounds keep their length")
-    patch: tuple[int, int] = Field((16, 16), description="frames and mels of a patch")
+    patch: tuple[Positive, Positive] = Field((16, 16), description="frames and mels of a patch")
     target: Literal["values", "normalised"] = Field("values", description="what the head predicts")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "AudioOptions":
+        whole("mels", MELS, "the patch's", self.patch[1])
+        if self.frames < self.patch[0]:
+            raise ValueError(f"frames {self.frames} are fewer than the patch's {self.patch[0]}")
+        return self
 
 
 class Audio(Modality):

@@ -2,11 +2,11 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from shard_tools import Manifest
@@ -18,6 +18,16 @@ class Options(BaseModel):
     """A modality's own options; keys of `modalities.NAME` in a training config."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def whole(what: str, size: int, part: str, by: int) -> None:
+    """Raise ValueError unless `size` is a multiple of `by`."""
+    if size % by:
+        raise ValueError(f"{what} {size} is not a multiple of {part} {by}")
+
+
+Share = Annotated[float, Field(gt=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
 
 
 class Adapter(nn.Module, ABC):

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Float
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from shard_tools import Manifest
@@ -16,7 +16,7 @@ from shard_tools.schema import Layer
 from ..batch import MaskPlan, Values, View
 from ..data.augment import Crop, centre_crop, random_crop
 from ..data.decode import decode_picture
-from .base import Modality, Options, average
+from .base import Modality, Options, Share, average, whole
 from .dense import DenseAdapter, painted, tile
 
 CELL = 8  # pixels of a lattice cell of format 1
@@ -27,9 +27,14 @@ class ImageOptions(Options):
 
     size: int = Field(224, gt=0, description="side of the training crop, pixels")
     patch: int = Field(16, gt=0, description="side of a patch, pixels")
-    scale: tuple[float, float] = Field((0.2, 1.0), description="area share of the random crop, from and to")
+    scale: tuple[Share, Share] = Field((0.2, 1.0), description="area share of the random crop, from and to")
     flip: bool = Field(True, description="mirror half of the crops")
     target: Literal["values", "normalised"] = Field("values", description="what the head predicts")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "ImageOptions":
+        whole("size", self.size, "patch", self.patch)
+        return self
 
 
 class Image(Modality):
@@ -102,7 +107,7 @@ def token_layers(
     """Return each layer's value a token of a (t, y, x) grid; vectors give NAME_x and NAME_y.
 
     cover: the picture's height and width in lattice cells. frames: which lattice frames the view reads, for video;
-    those of one token are averaged (flags: any).
+    those of one token are averaged (flags: any; labels: the middle one's).
     """
     layers: dict[str, np.ndarray] = {}
     for name, spec in specs.items():
@@ -112,8 +117,14 @@ def token_layers(
         values = layer.decode(stored if layer.kind == "vector" else stored[None])
         values = values[:, None] if frames is None else values[:, np.minimum(frames, values.shape[1] - 1)]
         tokens = crop.layer(torch.from_numpy(np.ascontiguousarray(values)), layer, cover, (grid[1], grid[2]))
-        tokens = tokens.unflatten(1, (grid[0], -1))
-        tokens = tokens.amax(2) if layer.kind == "flag" else tokens.mean(2)
+        tokens = _over_frames(tokens.unflatten(1, (grid[0], -1)), layer.kind)
         names = [f"{name}_x", f"{name}_y"] if layer.kind == "vector" else [name]
         layers |= {channel: value.flatten().numpy() for channel, value in zip(names, tokens, strict=True)}
     return layers
+
+
+def _over_frames(tokens: Float[Tensor, "c t f a b"], kind: str) -> Float[Tensor, "c t a b"]:
+    """Return one value a token of its f frames' values."""
+    if kind == "label":
+        return tokens[:, :, tokens.shape[2] // 2]
+    return tokens.amax(2) if kind == "flag" else tokens.mean(2)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from shard_tools import Manifest
@@ -16,7 +16,7 @@ from shard_tools.schema import Layer
 from ..batch import MaskPlan, Values, View
 from ..losses.chamfer import chamfer
 from ..losses.mse import mse
-from .base import Adapter, Modality, Options, average
+from .base import Adapter, Modality, Options, Positive, average, whole
 
 BASE = np.array([0.1, 0.1, 0.2])  # metres of a base voxel of format 1
 
@@ -24,8 +24,10 @@ BASE = np.array([0.1, 0.1, 0.2])  # metres of a base voxel of format 1
 class LidarOptions(Options):
     """How sweeps become tokens."""
 
-    voxel: tuple[int, int, int] = Field((8, 8, 40), description="base voxels (.1 × .1 × .2 m) of a token: x, y, z")
-    cells: tuple[int, int, int] = Field(
+    voxel: tuple[Positive, Positive, Positive] = Field(
+        (8, 8, 40), description="base voxels (.1 × .1 × .2 m) of a token: x, y, z"
+    )
+    cells: tuple[Positive, Positive, Positive] = Field(
         (4, 4, 20), description="occupancy cells of a token, dividing its voxels: x, y, z"
     )
     floor: float = Field(-5.0, description="metres; tokens are stacked from this height up")
@@ -34,6 +36,12 @@ class LidarOptions(Options):
     points: int = Field(64, gt=0, description="most points of a token that are read and compared with")
     guesses: int = Field(10, gt=0, description="points the head predicts a token")
     fake: float = Field(0.1, ge=0, description="empty voxels asked for as well, as a share of the occupied ones")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "LidarOptions":
+        for axis, size, cells in zip("xyz", self.voxel, self.cells, strict=True):
+            whole(f"voxel {axis}", size, "cells", cells)
+        return self
 
 
 class Lidar(Modality):
@@ -63,7 +71,11 @@ class Lidar(Modality):
         o = self.options
         points = sample["points.npy"] * np.float32(self.spec["scale"]) + np.float32(self.spec["offset"])
         voxel = sample["coords.npy"].astype(np.int64)
-        layers = {name: Layer(**s).decode(sample[f"{name}.npy"]) for name, s in self.spec["layers"].items()}
+        layers = {
+            name: Layer(**spec).decode(stored)
+            for name, spec in self.spec["layers"].items()
+            if (stored := sample.get(f"{name}.npy")) is not None
+        }
         voxel[:, 2] -= round(o.floor / BASE[2])
         points[:, 2] -= np.float32(o.floor)
         if train and rng.random() < 0.5:

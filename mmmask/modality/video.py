@@ -6,14 +6,14 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from einops import rearrange
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from shard_tools import Manifest
 
 from ..batch import MaskPlan, Values, View
 from ..data.augment import centre_crop, random_crop
 from ..data.decode import decode_clip
-from .base import Modality, Options
+from .base import Modality, Options, Share, whole
 from .dense import DenseAdapter, painted, tile
 from .image import Image, grid_positions, token_layers
 
@@ -28,9 +28,15 @@ class VideoOptions(Options):
     size: int = Field(224, gt=0, description="side of the training crop, pixels")
     patch: int = Field(16, gt=0, description="side of a tube, pixels")
     tube: int = Field(2, gt=0, description="depth of a tube, frames")
-    scale: tuple[float, float] = Field((0.5, 1.0), description="area share of the random crop, from and to")
+    scale: tuple[Share, Share] = Field((0.5, 1.0), description="area share of the random crop, from and to")
     flip: bool = Field(True, description="mirror half of the crops")
     target: Literal["values", "normalised"] = Field("values", description="what the head predicts")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "VideoOptions":
+        whole("size", self.size, "patch", self.patch)
+        whole("frames", self.frames, "tube", self.tube)
+        return self
 
 
 class Video(Modality):

@@ -12,13 +12,16 @@ from shard_tools.errors import Problem
 def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> None:
     """Write step-XXXXXXXX.pt under a temporary name, fsync, rename; then remove all but the newest `keep`."""
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".step-{step:08d}.{os.getpid()}.partial"
+    partial = folder / ".checkpoint.partial"  # one name: what a killed run left is overwritten
     try:
         with open(partial, "wb") as file:
             torch.save({"step": step, **state}, file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, folder / f"step-{step:08d}.pt")
+    except (OSError, RuntimeError) as error:  # torch raises the second kind when the disk is full
+        reason = str(error).splitlines()[0]
+        raise Problem(f"checkpoint of step {step} cannot be written in {folder}: {reason}") from None
     finally:
         partial.unlink(missing_ok=True)
     for old in _all(folder)[:-keep]:

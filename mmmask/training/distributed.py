@@ -1,13 +1,17 @@
 """One process or many under torchrun: ranks, devices, sums over all of them."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from shard_tools.errors import Misuse
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,30 @@ def leave() -> None:
     """Leave the process group, if in one."""
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def leader_first(world: World, work: Callable[[], T]) -> T:
+    """Return work(), which the leading process does before the others; where it fails there, these leave in silence."""
+    if world.leads:
+        try:
+            result = work()
+        except BaseException:
+            total(torch.tensor(1, device=world.device))
+            raise
+        total(torch.tensor(0, device=world.device))
+        return result
+    if int(total(torch.tensor(0, device=world.device))):
+        raise SystemExit(Misuse.exit_code)
+    return work()
+
+
+def union(names: set[str]) -> set[str]:
+    """Return the union of a set over all processes."""
+    if not dist.is_initialized():
+        return names
+    every: list[set[str]] = [set()] * dist.get_world_size()
+    dist.all_gather_object(every, names)
+    return set().union(*every)
 
 
 def total(values: Tensor) -> Tensor:

@@ -21,6 +21,8 @@ def reconstruct(
     """
     device = next(model.parameters()).device
     batch = packs.pack({name: places}, number, keep_views=True).to(device)
+    for dropped in batch.dropped:
+        print(f"dropped {dropped}", flush=True)
     predictions = model(batch).predictions[name]
     adapter, span = model.adapters[name], batch.spans[name]
     guess, truth = adapter.decode(predictions), adapter.truth(span.values)
