@@ -13,6 +13,7 @@ from mmmask.run import make_modalities, make_objective
 from mmmask.training.objective import Objective
 
 NANO = Path(__file__).with_name("nano.yaml")
+torch.set_num_threads(1)  # sums depend on it, the processes we start have one, and several tests share the cores
 
 
 def make_packs(built: Mapping[str, Path], *overrides: str, train: bool = True) -> Packs:

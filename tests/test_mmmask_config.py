@@ -1,4 +1,4 @@
-"""Misuse of the trainer: one line that names the key or folder and the nearest valid one, exit code 2, nothing written."""
+"""Misuse of the trainer: one line that names what is wrong and the nearest valid name, exit code 2, nothing written."""
 
 import json
 import shutil

@@ -9,7 +9,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from nano import equal, make_network, make_packs
-from torch.utils.data import DataLoader
 
 from mmmask.batch import Segments, TokenBatch
 from mmmask.data.collate import collate
@@ -71,15 +70,6 @@ def test_a_pack_is_a_function_of_its_number(packs: Packs, built: dict[str, Path]
         assert same(pack, other[number]) and same(pack, copy[number])
     assert not same(forward[0], forward[1])
     assert not same(forward[0], make_packs(built, "seed=1")[0])
-
-
-def test_any_number_of_loader_workers_gives_the_same_packs(packs: Packs) -> None:
-    alone = list(DataLoader(packs, sampler=range(2, 7), batch_size=None))
-    context = "forkserver"
-    among_two = list(
-        DataLoader(packs, sampler=range(2, 7), batch_size=None, num_workers=2, multiprocessing_context=context)
-    )
-    assert len(alone) == 5 and all(same(a, b) for a, b in zip(alone, among_two, strict=True))
 
 
 def test_a_pack_has_every_modality_and_masks_it_by_its_ratio(packs: Packs) -> None:

@@ -1,5 +1,6 @@
 """Checkpoints: whole or absent, never pickled code; the newest few stay."""
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -11,19 +12,20 @@ from shard_tools.errors import Problem
 
 def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> None:
     """Write step-XXXXXXXX.pt under a temporary name, fsync, rename; then remove all but the newest `keep`."""
-    folder.mkdir(parents=True, exist_ok=True)
     partial = folder / ".checkpoint.partial"  # one name: what a killed run left is overwritten
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         with open(partial, "wb") as file:
             torch.save({"step": step, **state}, file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, folder / f"step-{step:08d}.pt")
     except (OSError, RuntimeError) as error:  # torch raises the second kind when the disk is full
-        reason = str(error).splitlines()[0]
+        reason = error.strerror if isinstance(error, OSError) else "is the disk full?"
         raise Problem(f"checkpoint of step {step} cannot be written in {folder}: {reason}") from None
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
     for old in _all(folder)[:-keep]:
         old.unlink(missing_ok=True)
 
