@@ -2,6 +2,7 @@
 
 import os
 
-# Before torch is loaded: its threads otherwise spin for about a millisecond at each of a step's thousand barriers. Where
-# other programs want the same cores, each spin waits for a thread that is not running, and a step takes twenty times as long.
+# Before torch is loaded: its threads otherwise spin for about a millisecond at each of a step's thousand barriers.
+# Where other programs want the same cores, each spin waits for a thread that is not running, and a step takes twenty
+# times as long.
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")

@@ -14,7 +14,7 @@ from .data.stream import Packs
 from .model import MaskedAutoencoder
 from .training.held_out import reconstruct, spread
 
-COLUMNS = ("input", "what the encoder reads", "reconstruction")
+COLUMNS = ("what the encoder reads", "reconstruction")  # beside the input, which is named by its key
 
 
 def reconstructions(model: MaskedAutoencoder, packs: Packs, count: int) -> dict[str, list[dict[str, Any]]]:
@@ -31,9 +31,9 @@ def reconstruction_figure(packs: Packs, results: dict[str, list[dict[str, Any]]]
     for axes, (name, result) in zip(grid, rows, strict=True):
         packs.modalities[name].draw(axes, result["view"], result["plan"], result["truth"], result["guess"])
         hidden = len(result["plan"].query) / (len(result["plan"].query) + len(result["plan"].context))
-        axes[0].set_title(f"{name} · {result['key'].rsplit(': ', 1)[-1]}", fontsize=8, loc="left", color="0.35")
+        axes[0].set_title(f"{name}: {result['key'].rsplit(': ', 1)[-1]}", fontsize=8, loc="left", color="0.35")
         axes[2].set_title(f"{hidden:.0%} hidden", fontsize=8, loc="right", color="0.35")
-    for ax, title in zip(grid[0], COLUMNS, strict=True):
+    for ax, title in zip(grid[0][1:], COLUMNS, strict=True):
         ax.set_title(title, fontsize=11)
     return figure
 

@@ -153,7 +153,7 @@ class Lidar(Modality):
         ]
         reach = shown[0][:, :2].abs().max().item()
         for ax, points in zip(axes, shown, strict=True):
-            ax.scatter(-points[:, 1], points[:, 0], c=points[:, 2], s=0.4, cmap="viridis", vmin=0, vmax=6, linewidths=0)
+            ax.scatter(-points[:, 1], points[:, 0], c=points[:, 2], s=1.5, cmap="viridis", vmin=0, vmax=6, linewidths=0)
             ax.set(xticks=[], yticks=[], aspect="equal", facecolor="0.08", xlim=(-reach, reach), ylim=(-reach, reach))
 
 
