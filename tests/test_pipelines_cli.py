@@ -1,8 +1,6 @@
 """The command shard-build: what a user sees, above all when something is wrong."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -72,13 +70,11 @@ def test_help_names_the_options_of_the_modality(capsys: pytest.CaptureFixture[st
     assert "--quality N" in helped("--modality", "image") and "JPEG quality (90)" in helped("--modality=image")
 
 
-def test_a_build_ends_with_a_summary(photos: Path) -> None:
+def test_a_build_ends_with_a_summary(photos: Path, cluster: None, capsys: pytest.CaptureFixture[str]) -> None:
     (photos / "notes.md").write_text("# notes")
     line = f"{PHOTOS} --output out --labels parent --json --size 32 --workers 1 --shard-size 1MB"
-    command = [sys.executable, "-c", "from pipelines.cli import main; main()", *line.split()]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    report = json.loads(done.stdout)
+    assert build_command(line.split()) == 0
+    report = json.loads(capsys.readouterr().out)
     assert sum(report["samples"].values()) == 4 and report["rejected"]["UnknownFormat"]["count"] == 1
     assert json.loads(Path("out/manifest.json").read_text())["build"]["config"]["options"]["size"] == 32
 

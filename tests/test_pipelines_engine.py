@@ -195,7 +195,7 @@ from poison import Text
 from pipelines import build
 if __name__ == "__main__":
     build(modality=Text, inputs=[sys.argv[1]], output=sys.argv[2], labels="parent", val=0.25, shard_samples=5,
-          options={"pause": 0.1}, workers=1)
+          options={"pause": 0.25}, workers=1)
 """
 
 
@@ -218,10 +218,10 @@ def test_a_stopped_build_goes_on_and_gives_the_same_bytes(texts: Path, tmp_path:
     assert committed and not (tmp_path / "a/manifest.json").exists()
     first = tmp_path / "a/shards" / committed[0].with_suffix(".tar").name
     before = first.stat().st_mtime_ns
-    report = make(texts, tmp_path / "a", options={"pause": 0.1})
+    report = make(texts, tmp_path / "a", options={"pause": 0.25})
     assert 0 < report.built < 30
     assert first.stat().st_mtime_ns == before
-    make(texts, tmp_path / "b", options={"pause": 0.1})
+    make(texts, tmp_path / "b", options={"pause": 0.25})
     assert same(tmp_path / "a", tmp_path / "b")
 
 
