@@ -10,7 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from .errors import Misuse, Problem
 
@@ -28,9 +28,19 @@ class Parser(argparse.ArgumentParser):
         kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(allow_abbrev=False, **kwargs)  # type: ignore[arg-type]
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse as argparse does, remembering what was given for `error`."""
+        self._given = [str(word).split("=")[0] for word in (sys.argv[1:] if args is None else args)]
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
         """Raise Misuse with argparse's message and the nearest valid flag or choice."""
         flags = [flag for action in self._actions for flag in action.option_strings]
+        if "arguments are required" in message:  # perhaps because one was misspelt
+            missing = re.findall(r"--[\w-]+", message)
+            for word in self._given:
+                if word.startswith("--") and word not in flags and (hint := nearest(word, missing)):
+                    message = f"unknown argument {word}{hint}"
         if unknown := re.search(r"unrecognized arguments: (\S+)", message):
             message = f"unknown argument {unknown[1]}{nearest(unknown[1].split('=')[0], flags)}"
         elif choice := re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message):

@@ -31,6 +31,7 @@ PHOTOS = f"{IMAGE} --input photos"
     [
         ("", "the following arguments are required: --modality, --input, --output"),
         (f"{PHOTOS}", "the following arguments are required: --output"),
+        (f"{IMAGE} --inptu photos --output out", "unknown argument --inptu (did you mean --input?)"),
         ("--modality imgae --input photos --output out", "unknown modality 'imgae' (did you mean image?)"),
         (f"{PHOTOS} --output out --qualty 80", "unknown argument --qualty (did you mean --quality?)"),
         (f"{PHOTOS} --output out --lables parent", "unknown argument --lables (did you mean --labels?)"),
