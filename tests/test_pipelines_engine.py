@@ -190,10 +190,12 @@ def test_the_second_of_two_builders_is_refused(texts: Path, tmp_path: Path) -> N
 
 
 KILLED = """
+import signal
 import sys
 from poison import Text
 from pipelines import build
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell inherits it as ignored
     build(modality=Text, inputs=[sys.argv[1]], output=sys.argv[2], labels="parent", val=0.25, shard_samples=5,
           options={"pause": 0.25}, workers=1)
 """
