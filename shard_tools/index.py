@@ -33,7 +33,7 @@ def read_shard_index(storage: Storage, manifest: Manifest, shard: Shard) -> pa.T
     """Return the index of one shard as `schema.index_schema` has it. Raises Problem when it is missing or wrong."""
     name = index_name(shard)
     table = read_parquet(storage, name)
-    if not table.schema.equals(index_schema(list(manifest.parts))):
+    if not table.schema.equals(index_schema(list(manifest.parts), manifest.columns)):
         raise Problem(f"{storage.path(name)}: its columns are not those of the manifest's parts")
     if table.num_rows != shard.samples:
         raise Problem(f"{storage.path(name)}: {table.num_rows} rows, the manifest says {shard.samples}")
@@ -44,7 +44,7 @@ def read_shard_index(storage: Storage, manifest: Manifest, shard: Shard) -> pa.T
 
 def read_index(storage: Storage, manifest: Manifest, shards: Sequence[Shard]) -> pa.Table:
     """Return the index of some shards as one table, a chunk a column. Raises Problem, see `read_shard_index`."""
-    schema = index_schema(list(manifest.parts))
+    schema = index_schema(list(manifest.parts), manifest.columns)
     with ThreadPoolExecutor(8) as pool:
         tables = list(pool.map(lambda shard: read_shard_index(storage, manifest, shard), shards))
     return pa.concat_tables([schema.empty_table(), *tables]).combine_chunks()

@@ -4,6 +4,7 @@ Everything else in `shard_tools` reads or writes these; `docs/format.md` says th
 """
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -16,6 +17,7 @@ MEMBER_BYTES = 100  # USTAR without a prefix; some readers look at no more
 SPLITS = ("train", "val")
 
 LayerKind = Literal["scalar", "vector", "label", "flag"]
+ColumnType = Literal["string", "int64", "float64", "bool"]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
@@ -86,6 +88,9 @@ class Manifest(Strict):
     parts: dict[str, Part] = Field(description="every part of every sample, layers included")
     layers: dict[Name, Layer]
     classes: list[str] = Field([], description="label of each integer in the part cls; empty without labels")
+    columns: dict[str, ColumnType] = Field(
+        {}, description="columns carried over from a list of inputs: they stand in the json of every sample and the index"
+    )
     splits: dict[str, int] = Field(description="samples a split")
     statistics: dict[str, Any] = Field(description="from the training split; its keys depend on the modality")
     rejected: int = Field(0, description="rows of rejected.parquet")
@@ -120,8 +125,11 @@ REJECTED = pa.schema(
 )
 
 
-def index_schema(parts: list[str]) -> pa.Schema:
-    """Return the schema of `index/NAME.parquet`: a row a sample, offset and size of every part in the tar's data."""
+def index_schema(parts: Sequence[str], columns: Mapping[str, str]) -> pa.Schema:
+    """Return the schema of `index/NAME.parquet`: a row a sample, offset and size of every part in the tar's data.
+
+    columns: those of the manifest, name → type.
+    """
     fields = [
         ("key", pa.string()),
         ("split", pa.string()),
@@ -131,6 +139,7 @@ def index_schema(parts: list[str]) -> pa.Schema:
         ("source", pa.string()),
         ("start", pa.float64()),
         ("end", pa.float64()),
+        *((name, pa.type_for_alias(type_)) for name, type_ in sorted(columns.items())),
     ]
     fields += [(f"{part}.{what}", pa.int64()) for part in sorted(parts) for what in ("offset", "size")]
     return pa.schema(fields)

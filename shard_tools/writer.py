@@ -26,12 +26,17 @@ class ShardWriter:
             shard = writer.commit()
     """
 
-    def __init__(self, root: str | os.PathLike[str], name: str, parts: Sequence[str]) -> None:
-        """name: without suffix. parts: every sample has exactly these. Raises Problem for a wrong part name."""
+    def __init__(
+        self, root: str | os.PathLike[str], name: str, parts: Sequence[str], columns: Mapping[str, str] | None = None
+    ) -> None:
+        """name: without suffix. parts: every sample has exactly these. columns: as the manifest has them.
+
+        Raises Problem for a wrong part name.
+        """
         if wrong := [part for part in parts if not PART.fullmatch(part)]:
             raise Problem(f"part {wrong[0]!r}: only a-z, 0-9, _ and dots may stand in the name of a part")
         self.root, self.name, self.parts = root, name, sorted(parts)
-        self._schema = index_schema(self.parts)
+        self._schema = index_schema(self.parts, columns or {})
         self._fields = {field for field in self._schema.names if not field.endswith((".offset", ".size"))}
         self._rows: list[dict[str, Any]] = []
         self._keys: set[str] = set()
@@ -43,7 +48,7 @@ class ShardWriter:
         """Append a sample.
 
         parts: the bytes of every part, b"" for one that has nothing to say (see `tar.encode_part`).
-        row: key, split, label, group, shape, source, start and end for the index.
+        row: key, split, label, group, shape, source, start, end and the data set's columns, for the index.
         Raises Problem for a key, part or field against the format; the shard is then as it was.
         """
         check_key(key)

@@ -4,13 +4,15 @@ A modality never sees plans, shards or Ray. It gets local files and gives sample
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from shard_tools.arguments import nearest
+from shard_tools.errors import Misuse
 from shard_tools.schema import Layer, Part
 
 
@@ -43,12 +45,14 @@ class Piece:
     start, end: in the modality's unit (seconds, rows); 0 and -1 mean all of it.
     bytes: the estimated size of the sample, which sizes shards and units of work.
     split: set where the modality itself divides an input (rows of a table); otherwise the engine draws it by group.
+    place: what the probe found out that `build` needs to find the range again (byte offsets); no one else reads it.
     """
 
     start: float = 0.0
     end: float = -1.0
     bytes: int = 100_000
     split: str = ""
+    place: str = ""
 
 
 @dataclass(slots=True)
@@ -76,12 +80,24 @@ class Modality(ABC, Generic[O]):
     suffixes: ClassVar[frozenset[str]]  # lower-case, with the dot; files with others are listed, probed and rejected
     Options: ClassVar[type[Options]]
     parts: dict[str, Part]  # payload parts and json, without layers and cls; set in __init__ where options decide
-    layers: ClassVar[dict[str, Layer]]  # layer name → its description; the part is NAME.npy
+    facts: ClassVar[dict[str, Any]]  # what the part json says of an absent sample: every key, with -1, "" or False
+    layers: dict[str, Layer]  # layer name → its description, the part is NAME.npy; an instance has those asked for
 
-    def __init__(self, options: O, *, seed: int = 0, val_share: float = 0.1) -> None:
+    def __init__(
+        self, options: O, *, seed: int = 0, val_share: float = 0.1, layers: Collection[str] | None = None
+    ) -> None:
+        """layers: names of those to build, all of them unless told. Raises Misuse for an unknown one."""
         self.options = options
         self.seed = seed
         self.val_share = val_share
+        if layers is not None:
+            known = type(self).layers
+            if unknown := [name for name in layers if name not in known]:
+                raise Misuse(
+                    f"--layers {unknown[0]}: {self.name} has no such layer{nearest(unknown[0], known)}; "
+                    f"known: {', '.join(known) or 'none'}"
+                )
+            self.layers = {name: layer for name, layer in known.items() if name in layers}
 
     @abstractmethod
     def probe(self, path: str) -> list[Piece]:
@@ -90,6 +106,13 @@ class Modality(ABC, Generic[O]):
     @abstractmethod
     def build(self, path: str, pieces: Sequence[Piece]) -> Iterator[Sample | Reject]:
         """Yield, in order, one Sample or Reject for each of some pieces of one input. Raises Reject for all of them."""
+
+    def look(self, parts: Mapping[str, bytes]) -> dict[str, np.ndarray]:
+        """Return the layers (name → array) of a stored sample from the bytes of its payload parts, for an overlay.
+
+        Raises Reject.
+        """
+        raise Reject("Unsupported", f"{self.name} has no layers")
 
     def statistics(self, summary: dict[str, Any]) -> dict[str, Any]:
         """Return the manifest's statistics from the merged summaries of the training split."""
