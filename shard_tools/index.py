@@ -1,6 +1,5 @@
 """Read the index of a data set: a row a sample, in the order of the manifest's shards."""
 
-import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -20,13 +19,15 @@ def index_name(shard: Shard) -> str:
 def read_parquet(storage: Storage, name: str) -> pa.Table:
     """Return a Parquet file of a data set. Raises Problem when it is missing or not readable."""
     try:
-        file = storage.path(name) if storage.local else io.BytesIO(storage.read(name))
-        # One thread a file: pyarrow 26's threads abort the process at its exit now and then.
-        return pq.ParquetFile(file).read(use_threads=False)
+        data = storage.view(name)
     except FileNotFoundError as error:
-        raise Problem(f"{storage.path(name)}: missing") from error
+        raise Problem(f"{storage.url(name)}: missing") from error
+    except OSError as error:
+        raise Problem(f"not readable: {error}") from error
+    try:  # One thread a file: pyarrow 26's threads abort the process at its exit now and then.
+        return pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
     except (OSError, pa.ArrowException) as error:
-        raise Problem(f"{storage.path(name)}: not readable: {' '.join(str(error).split())}") from error
+        raise Problem(f"{storage.url(name)}: not readable: {' '.join(str(error).split())}") from error
 
 
 def read_shard_index(storage: Storage, manifest: Manifest, shard: Shard) -> pa.Table:
@@ -34,11 +35,11 @@ def read_shard_index(storage: Storage, manifest: Manifest, shard: Shard) -> pa.T
     name = index_name(shard)
     table = read_parquet(storage, name)
     if not table.schema.equals(index_schema(list(manifest.parts), manifest.columns)):
-        raise Problem(f"{storage.path(name)}: its columns are not those of the manifest's parts")
+        raise Problem(f"{storage.url(name)}: its columns are not those of the manifest's parts")
     if table.num_rows != shard.samples:
-        raise Problem(f"{storage.path(name)}: {table.num_rows} rows, the manifest says {shard.samples}")
+        raise Problem(f"{storage.url(name)}: {table.num_rows} rows, the manifest says {shard.samples}")
     if wrong := [column for column in table.column_names if table[column].null_count]:
-        raise Problem(f"{storage.path(name)}: empty cells in the column {wrong[0]}")
+        raise Problem(f"{storage.url(name)}: empty cells in the column {wrong[0]}")
     return table
 
 

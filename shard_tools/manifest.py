@@ -3,10 +3,10 @@
 import json
 import os
 import re
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
 from pydantic import ValidationError
 
 from .errors import Misuse, Problem
@@ -25,13 +25,13 @@ def read_manifest(root: str | os.PathLike[str]) -> Manifest:
     another version of the format.
     """
     storage = Storage(root)
-    path = storage.path(NAME)
+    path = storage.url(NAME)
     try:
         text = storage.read(NAME)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise Misuse(f"{storage.root}: no data set here ({NAME} is missing); shard-build makes one") from error
     except OSError as error:
-        raise Problem(f"{path}: not readable: {error}") from error
+        raise Problem(f"not readable: {error}") from error
     try:
         data = json.loads(text)
     except ValueError as error:
@@ -57,8 +57,13 @@ def write_manifest(root: str | os.PathLike[str], manifest: Manifest) -> None:
         file.write((manifest.model_dump_json(indent=2) + "\n").encode())
 
 
-def write_card(root: str | os.PathLike[str], manifest: Manifest) -> None:
-    """Write README.md: a data card for people, whose YAML head makes Hugging Face `load_dataset(root)` work."""
+def write_card(root: str | os.PathLike[str], manifest: Manifest, features: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Write README.md: a data card for people, whose YAML head makes Hugging Face `load_dataset(root)` work.
+
+    features: types of the parts as Hugging Face's `dataset_info` has them; without, it finds them out by itself.
+    """
+    from jinja2 import Environment, StrictUndefined  # here, since reading does without
+
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
     environment.filters["cell"] = _cell
     template = environment.from_string(files(__package__).joinpath("templates/card.md.j2").read_text("utf-8"))
@@ -70,6 +75,7 @@ def write_card(root: str | os.PathLike[str], manifest: Manifest) -> None:
     }
     text = template.render(
         m=manifest,
+        features=list(features),
         splits=splits,
         hf_splits={"val": "validation"},
         limit=CARD_ITEMS,

@@ -3,19 +3,18 @@
 import functools
 import operator
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from .arguments import nearest
 from .errors import Misuse, Problem
 from .index import read_index
 from .manifest import read_manifest
 from .schema import MEMBER_BYTES
-from .storage import Blob, Storage
+from .storage import Storage
 from .tar import BLOCK, decode_part
 
 OPEN_SHARDS = 128  # a mapped file holds a file descriptor, of which a process has 1024
@@ -32,13 +31,21 @@ class CorruptSample(Problem):
         return f"{self.shard}: sample {self.key}: {self.part}: {self.reason}"
 
 
-def open(root: str | os.PathLike[str], split: str | None = None) -> "Dataset":
-    """Open a data set, or one split of it, for reading. root: a folder or a URL that fsspec knows.
+Root = str | os.PathLike[str]
 
-    Only the manifest and the index are read here. Raises Misuse where there is no data set or no such split, and
-    Problem for a broken manifest or index.
+
+def open(root: Root | Sequence[Root] | Mapping[str, Root], split: str | None = None) -> "Dataset":
+    """Open a data set, or one split of it, for reading. Several are zipped: read as one, see `zipped.Zipped`.
+
+    root: a folder or a URL that fsspec knows; or some of them, [A, B] or {"front": A, "lidar": B}.
+    Only the manifest and the index are read here. Raises Misuse where there is no data set or no such split and for
+    data sets that do not zip, and Problem for a broken manifest or index.
     """
-    return Dataset(root, split)
+    if isinstance(root, str | os.PathLike):
+        return Dataset(root, split)
+    from .zipped import Zipped  # here, since it is made of what stands below
+
+    return Zipped(root, split)
 
 
 class Dataset:
@@ -52,21 +59,20 @@ class Dataset:
     May be pickled and forked: a copy opens the files again for itself.
     """
 
-    def __init__(self, root: str | os.PathLike[str], split: str | None = None) -> None:
+    def __init__(self, root: Root, split: str | None = None) -> None:
         self.root, self.split = os.fspath(root), split
         self.manifest = read_manifest(root)
         if split is not None and split not in self.manifest.splits:
             known = self.manifest.splits
             raise Misuse(f"{self.root}: no split {split!r}{nearest(split, known)}; it has {', '.join(known)}")
-        self._storage = Storage(root)
+        storage = Storage(root)
         self.shards = [shard for shard in self.manifest.shards if split in (None, shard.split)]
         self.bounds = np.cumsum([0, *(shard.samples for shard in self.shards)], dtype=np.int64)
-        self.index: pa.Table = read_index(self._storage, self.manifest, self.shards)
+        self.index: pa.Table = read_index(storage, self.manifest, self.shards)
         self._parts = sorted(self.manifest.parts)
         self._offsets = {part: self.index[f"{part}.offset"].to_numpy() for part in self._parts}
         self._sizes = {part: self.index[f"{part}.size"].to_numpy() for part in self._parts}
-        self._blob = self._blobs()
-        self._process = os.getpid()
+        self._blob = functools.lru_cache(OPEN_SHARDS)(lambda shard: storage.blob(f"shards/{shard}"))
 
     def __len__(self) -> int:
         return int(self.bounds[-1])
@@ -90,22 +96,24 @@ class Dataset:
         return (self[position] for position in range(len(self)))
 
     def raw(self, position: int) -> dict[str, bytes]:
-        """Return part → bytes as they are stored. Raises IndexError and CorruptSample like `ds[position]`."""
+        """Return part → bytes as they are stored.
+
+        Raises IndexError and CorruptSample like `ds[position]`, and Problem where storage does not answer.
+        """
         position = self._position(position)
-        key, shard = self._key(position), self._shard(position)
-        name = self.shards[shard].name
-        if self._process != os.getpid():  # connections of fsspec do not survive a fork
-            self._blob, self._process = self._blobs(), os.getpid()
-        try:
-            blob = self._blob(name)
-        except OSError as error:
-            raise CorruptSample(name, key, self._parts[0], f"shard not readable: {error}") from error
+        key, name = self._key(position), self.shards[self._shard(position)].name
         places = [(part, int(self._offsets[part][position]), int(self._sizes[part][position])) for part in self._parts]
         start = min(offset for _, offset, _ in places) - BLOCK
         end = max(offset + size for _, offset, size in places)
-        if start < 0 or end > len(blob) or any(size < 0 for *_, size in places):
-            raise CorruptSample(name, key, places[-1][0], f"ends at byte {end} of a file of {len(blob)}")
-        span = blob[start:end]  # one request where the shard is far away
+        try:
+            blob = self._blob(name)
+            if start < 0 or end > len(blob) or any(size < 0 for *_, size in places):
+                raise CorruptSample(name, key, places[-1][0], f"ends at byte {end} of a file of {len(blob)}")
+            span = blob[start:end]  # one request where the shard is far away
+        except FileNotFoundError as error:
+            raise CorruptSample(name, key, self._parts[0], f"shard not readable: {error}") from error
+        except OSError as error:  # not the sample's fault: another try may read it
+            raise Problem(f"not readable: {error}") from error
         return {part: _part(span, offset - start, size, name, key, part) for part, offset, size in places}
 
     def get(self, key: str) -> dict[str, Any]:
@@ -114,7 +122,7 @@ class Dataset:
 
     def find(self, key: str) -> int:
         """Return the position of a key. Raises KeyError when there is none."""
-        position = pc.index(self.index["key"], pa.scalar(key, pa.string())).as_py()
+        position = self.index["key"].index(pa.scalar(key, pa.string())).as_py()
         if position < 0:
             raise KeyError(key)
         return position
@@ -128,12 +136,8 @@ class Dataset:
         """The keys of all samples, in order."""
         return self.index["key"].to_pylist()
 
-    def __reduce__(self) -> tuple[Callable[..., "Dataset"], tuple[str, str | None]]:
-        return open, (self.root, self.split)
-
-    def _blobs(self) -> Callable[[str], Blob]:
-        storage = self._storage
-        return functools.lru_cache(OPEN_SHARDS)(lambda name: storage.blob(f"shards/{name}"))
+    def __reduce__(self) -> tuple[Callable[..., "Dataset"], tuple[Any, ...]]:
+        return Dataset, (self.root, self.split)
 
     def _position(self, position: int) -> int:
         index = operator.index(position)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from s3 import s3  # noqa: F401 - a fixture
 
 ROOT = Path(__file__).parents[1]
 CACHE = ROOT / ".cache" / "tests"

@@ -1,8 +1,8 @@
 """A small made-up data set, image-like, for the tests of shard_tools: two train shards, one val shard, one reject."""
 
 import io
-from pathlib import Path
-from typing import Any
+import os
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +11,7 @@ from PIL import Image
 
 from shard_tools.manifest import write_card, write_manifest
 from shard_tools.schema import PLAN, REJECTED, Build, Layer, Manifest, Part
+from shard_tools.storage import atomic
 from shard_tools.tar import encode_part
 from shard_tools.writer import ShardWriter
 
@@ -27,6 +28,7 @@ LAYERS = {
 }
 
 Made = tuple[str, str, dict[str, Any], dict[str, Any]]
+Root = TypeVar("Root", bound=str | os.PathLike[str])
 
 
 def make_samples() -> list[Made]:
@@ -50,8 +52,8 @@ def make_samples() -> list[Made]:
     return samples
 
 
-def make_dataset(root: Path) -> Path:
-    """Write the data set and return its root."""
+def make_dataset(root: Root) -> Root:
+    """Write the data set to a folder or a URL and return it."""
     samples, shards = make_samples(), []
     for name in ("train-000000", "train-000001", "val-000000"):
         with ShardWriter(root, name, list(PARTS)) as writer:
@@ -64,9 +66,12 @@ def make_dataset(root: Path) -> Path:
     plan = [{**row, "shard": shard} for _, shard, _, row in samples]
     bad = {"source": "in/bad.png", "path": "in/bad.png", "start": 0.0, "end": -1.0}
     lost = {**bad, "split": "train", "group": "bad", "label": "dogs", "key": "bad-0", "shard": "train-000002"}
-    pq.write_table(pa.Table.from_pylist([*plan, lost], PLAN), root / "plan.parquet")
-    refused = {**bad, "stage": "build", "error": "Corrupt", "message": "cut short"}
-    pq.write_table(pa.Table.from_pylist([refused], REJECTED), root / "rejected.parquet")
+    with atomic(root, "plan.parquet") as file:
+        pq.write_table(pa.Table.from_pylist([*plan, lost], PLAN), file)
+    unknown = {"offset": -1, "bytes": -1, "label": "dogs", "group": "bad", "caption": "", "columns": ""}
+    refused = {**bad, **unknown, "stage": "build", "error": "Corrupt", "message": "cut short"}
+    with atomic(root, "rejected.parquet") as file:
+        pq.write_table(pa.Table.from_pylist([refused], REJECTED), file)
     manifest = Manifest(
         name="<b>made up</b>",
         modality="image",
