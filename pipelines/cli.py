@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 import math
 import types
 import typing
@@ -9,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pydantic.fields import FieldInfo
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from shard_tools.arguments import Parser, run
 
@@ -18,6 +20,11 @@ PROG = "shard-build"
 EXAMPLES = """examples:
   shard-build --modality image --input photos/ --output data/photos --labels parent
   shard-build --modality video --input 'films/*.mkv' clips/ --output data/films --workers 8
+  shard-build --modality image --input clips.csv --column path=image_url --output s3://bucket/photos --rate 20
+  shard-build --modality image --input front/ --group '(\\d+)\\.jpg$' --output data/front
+  shard-build --modality lidar --input sweeps/ --group '(\\d+)\\.bin$' --onto data/front --output data/sweeps
+  shard-build --modality image --layers saliency --onto data/photos --output data/photos-saliency
+  shard-build --modality video --input films/ --with audio --output data/films
   shard-build --modality audio --help        (with the options of audio)
 
 A build that was stopped goes on when the same command is given again."""
@@ -37,8 +44,11 @@ def build_command(argv: list[str]) -> int:
 
     as_json = arguments.pop("json")
     options = {name: arguments.pop(name) for name in (kind.Options.model_fields if kind else ()) if name in arguments}
-    arguments["inputs"] = [item for items in arguments.pop("input") for item in items]
-    report = build(**arguments, options=options, progress=True)
+    arguments["inputs"] = [item for items in arguments.pop("input") or () for item in items]
+    arguments["columns"] = dict(arguments.pop("column"))
+    logging.basicConfig(format=f"{PROG}: %(message)s")
+    with logging_redirect_tqdm():
+        report = build(**arguments, options=options, progress=True)
     print(json.dumps(report.as_dict()) if as_json else report)
     return 0
 
@@ -57,14 +67,34 @@ def _parser(kind: type[Modality] | None) -> Parser:
     add("--modality", required=True, metavar="NAME", help=f"what the files are: {', '.join(modality_names())}")
     add(
         "--input",
-        required=True,
         nargs="+",
         action="append",
         metavar="PATH",
-        help="folders, files or globs; may be repeated",
+        help="folders, files, globs, URLs, lists (csv, parquet, jsonl), tars, a rejected.parquet; may be repeated",
     )
-    add("--output", required=True, metavar="FOLDER", help="the data set")
+    add("--output", required=True, metavar="FOLDER", help="the data set: a folder, or a URL like s3://bucket/name")
     add("--labels", choices=["none", "parent"], default="none", help="parent: a file's class is the name of its folder")
+    add(
+        "--column",
+        type=_pair,
+        action="append",
+        default=[],
+        metavar="OURS=THEIRS",
+        help="name of a list's column for path, label, caption, group, start or end; may be repeated",
+    )
+    add("--group", metavar="REGEX", help="over the names of inputs: those of one group are of one instant and zip")
+    add(
+        "--onto", metavar="DATASET", help="take the keys and shards of this data set; without --input: an overlay of it"
+    )
+    add("--layers", type=_names, metavar="A,B", help="mask layers to build (all of the modality)")
+    add(
+        "--with",
+        dest="companions",
+        type=_names,
+        default=[],
+        metavar="audio",
+        help="build these modalities of the same inputs, too, as OUTPUT-audio: the sound of a film's clips",
+    )
     add(
         "--val",
         type=_number(float, 0, 1),
@@ -74,7 +104,12 @@ def _parser(kind: type[Modality] | None) -> Parser:
     )
     add("--seed", type=int, default=0, help="of splits and order (0)")
     add("--shard-size", type=_size, default=256 * 10**6, metavar="BYTES", help="of a shard at most (256MB)")
-    add("--shard-samples", type=_number(int, 1), default=10_000, metavar="N", help="samples of a shard at most (10000)")
+    add(
+        "--shard-samples",
+        type=_number(int, 1),
+        metavar="N",
+        help="samples of a shard at most (10000; 1000 with --group, where bytes do not count)",
+    )
     add(
         "--timeout",
         type=_number(float, 0.1),
@@ -82,6 +117,14 @@ def _parser(kind: type[Modality] | None) -> Parser:
         metavar="SECONDS",
         help="that an input may take for a sample (300)",
     )
+    add("--memory", type=_size, default=2 << 30, metavar="BYTES", help="that an input may take to decode (2GiB)")
+    add(
+        "--rate",
+        type=_number(float, 1e-3),
+        metavar="N",
+        help="requests a second, of all workers, for inputs behind URLs",
+    )
+    add("--retries", type=_number(int, 0), default=3, metavar="N", help="of a request that fails (3)")
     add("--max-rejected", metavar="N|P%", help="stop when more inputs than this are rejected")
     add("--workers", type=_number(int, 1), metavar="N", help="processes that decode (as many as there are CPUs)")
     add("--ray-address", metavar="ADDRESS", help="of a running Ray cluster; without it one is started here")
@@ -141,8 +184,17 @@ def _size(text: str) -> int:
     return size
 
 
-if __name__ == "__main__":
-    main()
+def _names(text: str) -> list[str]:
+    """Return the names in 'a,b'."""
+    return [name for name in text.split(",") if name]
+
+
+def _pair(text: str) -> tuple[str, str]:
+    """Return (ours, theirs) of 'ours=theirs'."""
+    ours, equals, theirs = text.partition("=")
+    if not (ours and equals and theirs):
+        raise argparse.ArgumentTypeError(f"{text!r}: give OURS=THEIRS, for instance path=image_url")
+    return ours, theirs
 
 
 if __name__ == "__main__":

@@ -8,42 +8,45 @@ workers, retries and restarts leave no trace in the bytes.
     writers  one task a shard: assembles its chunks in the order of the plan and commits it (`worker.write_shard`)
 """
 
-import math
 import os
 import pickle
 import re
-import socket
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import reduce
+from dataclasses import replace
 from importlib import metadata
-from itertools import groupby
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import ray
 from pydantic import ValidationError
 from ray.exceptions import RayError, RayTaskError
-from tqdm import tqdm
 
 from shard_tools.arguments import nearest
 from shard_tools.errors import Misuse, Problem
-from shard_tools.schema import SPLITS, Manifest, Part
+from shard_tools.schema import SPLITS, Build, Manifest, Part, Shard
 
-from .modality import Modality, Piece, Reject, get_modality
-from .output import Output, Record, make_build, make_digest
-from .plan import Row, make_plan
-from .rejects import Rejection, reasons
-from .report import Report, in_one_line
-from .sources import Labels, Source, inputs_digest, list_sources
+from .building import build_shards
+from .cluster import cluster
+from .inputs import Inputs
+from .isolation import Job
+from .modality import Modality, get_modality
+from .onto import Base, Match
+from .output import Output, make_build, make_digest
+from .plan import Plan
+from .planning import FromInputs, OntoInputs, Overlay, Planner
+from .rejects import Tally
+from .report import Report
+from .run import Limit, Run, bar
+from .sources import Labels, Listing, open_listing
 from .statistics import merge
-from .worker import build_chunk, probe_inputs, write_shard
+from .worker import Layout
 
-CHUNK_BYTES = 32 << 20  # of estimated output
-PROBE_INPUTS = 256  # a task
-CHUNKS_A_WORKER = 8  # at least, if there is enough work: so that they end at about the same time
+SHARD_SAMPLES = 10_000
+GROUP_SAMPLES = 1_000  # where a group is a key: bytes cannot cut shards then, since data sets of other parts must match
+ENGINE_FACTS = ("source", "label", "group", "start", "end")  # what every json says
 
 
 class Interrupted(Problem):
@@ -55,15 +58,23 @@ class Interrupted(Problem):
 def build(
     *,
     modality: str | type[Modality],
-    inputs: Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str],
+    inputs: Sequence[str | os.PathLike[str]] = (),
     options: Mapping[str, Any] | None = None,
     labels: Labels = "none",
+    columns: Mapping[str, str] | None = None,
+    group: str | None = None,
+    layers: Sequence[str] | None = None,
+    onto: str | os.PathLike[str] | None = None,
+    companions: Sequence[str] = (),
     val: float = 0.1,
     seed: int = 0,
     shard_size: int = 256_000_000,
-    shard_samples: int = 10_000,
+    shard_samples: int | None = None,
     timeout: float = 300.0,
+    memory: int = 2 << 30,
+    rate: float | None = None,
+    retries: int = 3,
     max_rejected: str | None = None,
     workers: int | None = None,
     ray_address: str | None = None,
@@ -72,64 +83,97 @@ def build(
 ) -> Report:
     """Build a data set from raw files and return what came of it. The arguments are those of `shard-build`.
 
-    modality: its name, or a class of one that is not installed. inputs: folders, files, globs. options: the modality's
-    own. val: share of the groups for the split val. shard_size, shard_samples: bytes and samples of a shard at most.
-    timeout: seconds an input may take for a sample. max_rejected: 'N' or 'P%' of the inputs, beyond which the build
-    stops. workers: processes that decode; as many as there are CPUs unless told. ray_address: of a running cluster.
+    modality: its name, or a class of one that is not installed. inputs: folders, files, globs, URLs, lists, tars.
+    output: folder or URL. options: the modality's own. labels: 'parent' takes them from the folders. columns: our name
+    of a column of a list → theirs. group: regular expression over the names of the inputs; those of one group are of
+    one instant, so keys and shards follow the group and zip with other data sets of the same groups. layers: names of
+    those to build. onto: a data set whose keys and shards this one takes; without inputs its samples are the inputs.
+    companions: modalities to build from the same inputs onto this data set, as OUTPUT-MODALITY (--with). val: share of
+    the groups for the split val. shard_size, shard_samples: bytes and samples of a shard at most (10,000 samples; 1,000
+    with group, where bytes do not count). timeout, memory: seconds and bytes an input may take for a sample. rate,
+    retries: requests a second, of all workers, and repetitions of one that fails, for inputs behind URLs. max_rejected:
+    'N' or 'P%' of the inputs, beyond which the build stops. workers: processes that decode; as many as there are CPUs
+    unless told. ray_address: of a running cluster.
 
     A build that was stopped goes on when called again with the same arguments. Raises Misuse for arguments that make no
     sense, and Problem when nothing could be built or too much was rejected.
     """
+    shared: dict[str, Any] = {
+        "inputs": inputs, "labels": labels, "columns": columns, "val": val, "seed": seed, "timeout": timeout,
+        "memory": memory, "rate": rate, "retries": retries, "max_rejected": max_rejected, "workers": workers,
+        "ray_address": ray_address, "overwrite": overwrite, "progress": progress,
+    }  # fmt: skip
     started = time.monotonic()
     kind = get_modality(modality) if isinstance(modality, str) else modality
-    builder = kind(_parse_options(kind, options or {}), seed=seed, val_share=val)
+    builder = kind(_parse_options(kind, options or {}), seed=seed, val_share=val, layers=layers)
+    base = Base(onto) if onto else None
+    _check(builder, inputs, base, companions)
     target = Output(output)
-    _check_apart(inputs, target.root)
-    sources = list_sources(inputs, labels)
-    config = {
-        "modality": kind.name,
-        "options": builder.options.model_dump(mode="json"),
-        "labels": labels,
-        "val": val,
-        "seed": seed,
-        "shard_size": shard_size,
-        "shard_samples": shard_samples,
-        "inputs": {
-            "files": len(sources),
-            "bytes": sum(max(source.bytes, 0) for source in sources),
-            "sha256": inputs_digest(sources),
-        },
-    }
-    if manifest := target.finished(make_digest(config), config, overwrite=overwrite):
-        return _report(target, manifest, target.rejections(), 0, started, started)
-    limit = _Limit.parse(max_rejected)
-    versions = _versions()
-    with _in_one_line(target.root), target.writing(config, versions, overwrite=overwrite):
-        with _cluster(workers, ray_address) as slots:
-            run = _Run(pickle.dumps(builder), timeout, slots, progress, limit)
-            planned = target.load_plan()
-            if planned is None:
-                probed, rejections = _probe(run, sources)
-                rows = make_plan(probed, seed=seed, val=val, shard_bytes=shard_size, shard_samples=shard_samples)
-                target.save_plan(rows, rejections)
-            else:
-                rows, rejections = planned
-                limit.count(rejections, len(sources))
-            building = time.monotonic()
-            classes = sorted({row.label for row in rows}) if labels != "none" else []
-            parts = _parts(builder, with_class=bool(classes))
-            records, built = _build(run, target, rows, sorted(parts), classes)
-        rejections = sorted([*rejections, *(rejection for record in records for rejection in record.rejections)])
-        if not any(record.shard for record in records):
-            target.discard()
-            raise Problem(f"nothing built, every input was rejected: {in_one_line(reasons(rejections))}")
-        manifest = _manifest(target.root.name, builder, parts, classes, records, len(rejections), config, versions)
-        target.finish(manifest, rows, rejections)
-    return _report(target, manifest, rejections, built, started, building)
+    _check_apart(inputs, target)
+    limit = Limit.parse(max_rejected)
+    with tempfile.TemporaryDirectory(prefix="shard-build-") as folder, _in_one_line(target.root):
+        scratch = Path(folder)
+        listing: Listing | None = None
+        alone: FromInputs | None = None
+        if inputs:
+            listing = _open_listing(kind, inputs, labels, group, columns or {})
+            listed = Inputs.sort(bar("list", " inputs", progress, stream=listing), scratch)
+            samples = shard_samples or (GROUP_SAMPLES if group else SHARD_SAMPLES)
+            alone = FromInputs(listed, bool(group), seed, val, shard_size, samples)
+        planner = _planner(builder, alone, base, "group" if group else "source")
+        config: dict[str, Any] = {
+            "modality": kind.name,
+            "options": builder.options.model_dump(mode="json"),
+            "layers": sorted(builder.layers),
+            "labels": labels,
+            "group": group or "",
+            "val": val,
+            "seed": seed,
+            **planner.config,
+        }
+        if manifest := target.finished(make_digest(config), config, overwrite=overwrite):
+            tally = Tally()
+            tally.add(target.rejections())
+            report = _report(target, manifest, tally, started)
+        else:
+            versions = _versions()
+            with target.writing(config, versions, overwrite=overwrite), cluster(workers, ray_address) as slots:
+                job = Job(
+                    modality=pickle.dumps(builder),
+                    timeout=timeout,
+                    memory=memory,
+                    rate=rate / slots if rate else None,
+                    retries=retries,
+                    captions=listing is not None and listing.captions,
+                    keep=planner.keeps,
+                    onto=planner.onto,
+                )
+                run = Run(job, slots, progress, limit)
+                if plan := target.load_plan(scratch):
+                    limit.count(planner.rejections(target, scratch), plan.samples)
+                else:
+                    plan = planner.make(run, target, scratch)
+                parts = _parts(builder, plan, overlay=bool(job.onto), captions=job.captions)
+                columns = dict(listing.columns) if listing else {}
+                layout = Layout(sorted(parts), columns, plan.labels if "cls" in parts else [], kind.facts)
+                building = time.monotonic()
+                build_shards(run, target, plan, layout)
+                manifest = _manifest(target, builder, plan, parts, layout, make_build(config, versions))
+                if not manifest.shards:
+                    target.discard()
+                    raise Problem(f"nothing built, every input was rejected: {limit.tally}")
+                early = planner.rejections(target, scratch)
+                late = chain.from_iterable(target.record(name).rejections for name in plan.shards)
+                target.finish(manifest, plan, chain(early, late), scratch)
+            report = _report(target, manifest, limit.tally, started, building, run)
+    for name in companions:
+        companion = build(modality=name, output=f"{target.root}-{name}", onto=target.root, **shared)
+        report = replace(report, companions=[*report.companions, companion])
+    return report
 
 
 @contextmanager
-def _in_one_line(root: Path) -> Iterator[None]:
+def _in_one_line(root: str) -> Iterator[None]:
     """Turn what can stop a build into a Problem that says how to go on."""
     again = f"the same command goes on with what is in {root}"
     try:
@@ -146,183 +190,44 @@ def _in_one_line(root: Path) -> Iterator[None]:
         raise Problem(f"{error}; once this is put right, {again}") from None
 
 
-@dataclass(slots=True)
-class _Limit:
-    """How much may be rejected, and what has been. A share is taken of the inputs, then of the planned samples."""
-
-    text: str
-    share: float
-    number: float
-    seen: list[Rejection] = field(default_factory=list)
-
-    @classmethod
-    def parse(cls, text: str | None) -> "_Limit":
-        if text is None:
-            return cls("", math.inf, math.inf)
-        if not (match := re.fullmatch(r"(\d+(?:\.\d+)?)%|(\d+)", text)):
-            raise Misuse(f"--max-rejected {text!r}: give a number (20) or a share (5%)")
-        return cls(text, float(match[1]) / 100, math.inf) if match[1] else cls(text, math.inf, int(match[2]))
-
-    def count(self, rejections: Sequence[Rejection], total: int) -> None:
-        """Raise Problem when this makes too many."""
-        self.seen += rejections
-        if rejections and len(self.seen) > min(self.number, self.share * total):
-            found = f"{len(self.seen):,} rejected of {total:,}, more than --max-rejected {self.text}"
-            raise Problem(f"stopped: {found}: {in_one_line(reasons(self.seen))}")
+def _open_listing(
+    kind: type[Modality],
+    inputs: Sequence[str | os.PathLike[str]],
+    labels: Labels,
+    group: str | None,
+    columns: Mapping[str, str],
+) -> Listing:
+    taken = (*ENGINE_FACTS, *kind.facts)
+    return open_listing(
+        inputs, labels=labels, group=group, column_names=columns, suffixes=kind.suffixes, reserved=taken
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """What every task of a build needs."""
-
-    modality: bytes
-    timeout: float
-    slots: int
-    progress: bool
-    limit: _Limit
-
-    def bar(self, what: str, unit: str, total: int, done: int = 0) -> "tqdm[Any]":
-        shown = None if self.progress else True  # None: only on a terminal
-        return tqdm(desc=what, unit=unit, total=total, initial=done, disable=shown, dynamic_ncols=True, smoothing=0.05)
+def _planner(builder: Modality, alone: FromInputs | None, base: Base | None, match: Match) -> Planner:
+    if base and alone:
+        return OntoInputs(alone, base, match)
+    if base:
+        return Overlay(base, builder)
+    assert alone, "by _check"
+    return alone
 
 
-def _probe(run: _Run, sources: Sequence[Source]) -> tuple[list[tuple[Source, list[Piece]]], list[Rejection]]:
-    """Return the pieces of the sources that can be built, and the rejections of the others."""
-    size = max(1, min(PROBE_INPUTS, len(sources) // (run.slots * CHUNKS_A_WORKER)))
-    batches = iter(range(0, len(sources), size))
-    running: dict[ray.ObjectRef, int] = {}
-    answers: list[list[Piece] | Reject] = [[] for _ in sources]
-    with run.bar("probe", " inputs", len(sources)) as bar, _cancelled_on_failure(running):
-        while True:
-            while len(running) < run.slots and (start := next(batches, None)) is not None:
-                paths = [source.path for source in sources[start : start + size]]
-                running[probe_inputs.remote(run.modality, run.timeout, paths)] = start
-            if not running:
-                break
-            (ready,), _ = ray.wait(list(running))
-            start, batch = running.pop(ready), ray.get(ready)
-            answers[start : start + size] = batch
-            run.limit.count(_rejections(sources[start : start + size], batch), len(sources))
-            bar.update(len(batch))
-    probed = [
-        (source, answer) for source, answer in zip(sources, answers, strict=True) if not isinstance(answer, Reject)
-    ]
-    return probed, _rejections(sources, answers)
-
-
-def _rejections(sources: Sequence[Source], answers: Sequence[list[Piece] | Reject]) -> list[Rejection]:
-    found = zip(sources, answers, strict=True)
-    return [Rejection.of(source, "probe", answer) for source, answer in found if isinstance(answer, Reject)]
-
-
-def _build(
-    run: _Run, target: Output, rows: Sequence[Row], parts: Sequence[str], classes: Sequence[str]
-) -> tuple[list[Record], int]:
-    """Build the shards that are not committed yet; return the records of all, in plan order, and the samples built."""
-    shards = {name: list(own) for name, own in groupby(rows, key=lambda row: row.shard)}
-    records = target.load_records(list(shards))
-    for record in records.values():
-        run.limit.count(record.rejections, len(rows))
-    missing = {name: own for name, own in shards.items() if name not in records}
-    size = min(CHUNK_BYTES, sum(row.bytes for row in rows) // (run.slots * CHUNKS_A_WORKER))
-    chunks = {name: list(_chunks(own, size)) for name, own in missing.items()}
-    todo = iter([(name, number) for name, own in chunks.items() for number in range(len(own))])
-    payloads: dict[str, dict[int, ray.ObjectRef]] = {name: {} for name in missing}
-    turned_away: dict[str, list[Rejection]] = {name: [] for name in missing}
-    running: dict[ray.ObjectRef, tuple[str, int]] = {}  # -1 for a writer
-    built = 0
-    done = sum(len(own) for name, own in shards.items() if name in records)
-    with run.bar("build", " samples", len(rows), done) as bar, _cancelled_on_failure(running):
-        while True:
-            while len(running) < run.slots and (chunk := next(todo, None)):
-                name, number = chunk
-                payload, answer = build_chunk.remote(run.modality, run.timeout, chunks[name][number])
-                payloads[name][number] = payload
-                running[answer] = chunk
-            if not running:
-                break
-            (ready,), _ = ray.wait(list(running))
-            (name, number), result = running.pop(ready), ray.get(ready)
-            if number < 0:
-                records[name] = result
-                continue
-            chunk_rows, chunks[name][number] = chunks[name][number], []
-            built += len(chunk_rows) - len(result)
-            bar.update(len(chunk_rows))
-            run.limit.count(result, len(rows))
-            turned_away[name] += result
-            if not any(chunks[name]):
-                ordered = [payloads[name][n] for n in range(len(chunks[name]))]
-                del payloads[name]
-                writer = write_shard.remote(
-                    str(target.root), name, parts, classes, ordered, sorted(turned_away.pop(name))
-                )
-                running[writer] = (name, -1)
-    return [records[name] for name in shards], built
-
-
-def _chunks(rows: Sequence[Row], size: int) -> Iterator[list[Row]]:
-    """Yield runs of rows of at most `size` estimated bytes, or of one larger input, which CHUNK_BYTES alone cuts."""
-    chunk: list[Row] = []
-    filled = 0
-    for _, group in groupby(rows, key=lambda row: row.source):
-        own = list(group)
-        whole = sum(row.bytes for row in own)
-        if chunk and filled + whole > size:
-            yield chunk
-            chunk, filled = [], 0
-        for row in own:
-            if chunk and filled + row.bytes > CHUNK_BYTES:
-                yield chunk
-                chunk, filled = [], 0
-            chunk.append(row)
-            filled += row.bytes
-    if chunk:
-        yield chunk
-
-
-@contextmanager
-def _cancelled_on_failure(running: Mapping[ray.ObjectRef, Any]) -> Iterator[None]:
-    """End the tasks on their way when the build is stopped: a cluster that is not ours would go on with them."""
-    try:
-        yield
-    finally:
-        for ref in running:
-            ray.cancel(ref, force=True)
-
-
-@contextmanager
-def _cluster(workers: int | None, address: str | None) -> Iterator[int]:
-    """Yield how many tasks may be on their way: 2 a CPU of our own cluster, the workers told of a running one."""
-    if ray.is_initialized():
-        yield workers or int(ray.cluster_resources().get("CPU", 1))
+def _check(
+    builder: Modality, inputs: Sequence[str | os.PathLike[str]], base: Base | None, companions: Sequence[str]
+) -> None:
+    """Raise Misuse for arguments that make no sense together."""
+    for name in companions:
+        get_modality(name)
+    if inputs or not base:
+        if not inputs:
+            raise Misuse("no inputs: give --input, or --onto with --layers for an overlay")
         return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
-    try:
-        if address:
-            _check_reachable(address)
-            ray.init(address=address, **quiet)
-        else:
-            cpus = workers or len(os.sched_getaffinity(0))
-            ray.init(address="local", num_cpus=cpus, include_dashboard=False, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        where = f"--ray-address {address}" if address else "a local cluster"
-        raise Problem(f"Ray: {where} cannot be used: {' '.join(str(error).split())}") from None
-    try:
-        yield (workers if address else None) or 2 * int(ray.cluster_resources().get("CPU", 1))
-    finally:
-        ray.shutdown()
-
-
-def _check_reachable(address: str) -> None:
-    """Raise ConnectionError where nobody answers: Ray itself would try for two minutes."""
-    if match := re.fullmatch(r"(?:ray://)?\[?([^/]+?)\]?:(\d+)", address):
-        try:
-            socket.create_connection((match[1], int(match[2])), timeout=10).close()
-        except (OSError, OverflowError) as error:
-            raise ConnectionError(f"nobody answers there ({error})") from None
+    if base.manifest.modality != builder.name:
+        raise Misuse(f"--onto {base.root}: a data set of {base.manifest.modality}, not of {builder.name}")
+    if not builder.layers:
+        raise Misuse(f"--onto {base.root}: an overlay needs --layers, of those that {builder.name} has")
+    if doubled := sorted(set(builder.layers) & set(base.manifest.layers)):
+        raise Misuse(f"--onto {base.root}: it has the layer {doubled[0]} already; name others with --layers")
 
 
 def _parse_options(kind: type[Modality], options: Mapping[str, Any]) -> Any:
@@ -339,16 +244,17 @@ def _parse_options(kind: type[Modality], options: Mapping[str, Any]) -> Any:
         raise Misuse(f"{flag} {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
 
 
-def _check_apart(inputs: Sequence[str | os.PathLike[str]], output: Path) -> None:
-    for item in inputs:
+def _check_apart(inputs: Sequence[str | os.PathLike[str]], target: Output) -> None:
+    output = Path(target.root)
+    for item in inputs if target.storage.local else ():
         path = Path(item).absolute()
         if path.is_dir() and (output == path or path in output.parents):
             raise Misuse(f"--output {output}: lies inside --input {item}; give a folder outside")
 
 
-def _parts(builder: Modality, *, with_class: bool) -> dict[str, Part]:
+def _parts(builder: Modality, plan: Plan, *, overlay: bool, captions: bool) -> dict[str, Part]:
     """Return every part of a sample."""
-    parts = dict(builder.parts)
+    parts = {} if overlay else dict(builder.parts)
     for name, layer in builder.layers.items():
         parts[f"{name}.npy"] = Part(
             description=f"layer {name}",
@@ -356,35 +262,39 @@ def _parts(builder: Modality, *, with_class: bool) -> dict[str, Part]:
             shape="C,L" if layer.kind == "vector" else "L",
             unit=layer.unit,
         )
-    if with_class:
+    if any(plan.labels) and not overlay:
         parts["cls"] = Part(description="class, as a decimal integer: an index into the manifest's classes")
+    if captions and not overlay:
+        parts["txt"] = Part(description="caption")
     return parts
 
 
 def _manifest(
-    name: str,
-    builder: Modality,
-    parts: dict[str, Part],
-    classes: list[str],
-    records: Sequence[Record],
-    rejected: int,
-    config: dict[str, Any],
-    versions: dict[str, str],
+    target: Output, builder: Modality, plan: Plan, parts: dict[str, Part], layout: Layout, made: Build
 ) -> Manifest:
-    shards = [record.shard for record in records if record.shard]
-    summaries = [record.summary for record in records if record.summary is not None]
+    """Return the manifest of the committed shards, in the order of the plan."""
+    shards: list[Shard] = []
+    gaps: list[str] = []
+    summary: dict[str, Any] | None = None
+    for record in map(target.record, plan.shards):
+        if record.shard:
+            shards.append(record.shard)
+        else:
+            gaps.append(record.name)
+        if record.summary is not None:
+            summary = record.summary if summary is None else merge(summary, record.summary)
     counts = {split: sum(shard.samples for shard in shards if shard.split == split) for split in SPLITS}
     return Manifest(
-        name=name,
+        name=target.name,
         modality=builder.name,
         parts=parts,
         layers=builder.layers,
-        classes=classes,
+        classes=list(layout.classes),
+        columns=layout.columns,
         splits={split: count for split, count in counts.items() if count},
-        statistics=builder.statistics(reduce(merge, summaries)) if summaries else {},
-        rejected=rejected,
-        gaps=[record.name for record in records if not record.shard],
-        build=make_build(config, versions),
+        statistics={} if summary is None else builder.statistics(summary),
+        gaps=gaps,
+        build=made,
         shards=shards,
     )
 
@@ -402,16 +312,22 @@ def _versions() -> dict[str, str]:
 
 
 def _report(
-    target: Output, manifest: Manifest, rejections: Sequence[Rejection], built: int, started: float, building: float
+    target: Output,
+    manifest: Manifest,
+    tally: Tally,
+    started: float,
+    building: float | None = None,
+    run: Run | None = None,
 ) -> Report:
     now = time.monotonic()
     return Report(
-        output=str(target.root),
+        output=target.root,
         samples=manifest.splits,
         shards=len(manifest.shards),
         bytes=sum(shard.bytes for shard in manifest.shards),
-        rejected=reasons(rejections),
-        built=built,
+        rejected=tally.reasons(),
+        built=run.built if run else 0,
         seconds=now - started,
-        build_seconds=now - building,
+        build_seconds=now - building if building else 0.0,
+        peak_memory=run.memory if run else 0,
     )

@@ -1,27 +1,55 @@
 """Decoding in a process of its own: an input that crashes, hangs or eats memory ends that process and nothing else.
 
 The worker asks, the process answers with one message a result. The deadline is a timer of the kernel in the process
-itself (SIGALRM with its default action): nobody need watch it, and it ends a decoder that holds Python's lock, too.
+itself (SIGALRM with its default action): nobody need watch it, and it ends a decoder that holds Python's lock, too. The
+bound on memory is the kernel's as well (RLIMIT_DATA): beyond it an allocation fails.
 """
 
+import json
 import os
 import pickle
+import resource
 import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
 from shard_tools.errors import Problem
+from shard_tools.storage import Blob, Storage
 from shard_tools.tar import encode_part
 
+from .fetch import Fetcher, protocol
 from .modality import Modality, Piece, Reject, Sample
-from .plan import Row
+from .plan import Row, within
+from .sources import Source
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # bytes must not depend on the machine's cores
+STALL = 30.0  # seconds without an answer, after which somebody is told
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What every process of a build needs to know.
+
+    modality: a pickled Modality. timeout: seconds that an input may take for each of its results. memory: bytes that it
+    may take. rate: requests a second of this process, None for any number. retries: of a request. captions: samples
+    have a part txt. keep: an input that is turned away leaves an absent sample. onto: root of the data set whose stored
+    samples are the inputs, '' for files.
+    """
+
+    modality: bytes
+    timeout: float
+    memory: int
+    rate: float | None
+    retries: int
+    captions: bool = False
+    keep: bool = False
+    onto: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +58,7 @@ class Encoded:
 
     parts: dict[str, bytes]
     row: dict[str, Any]
-    summary: dict[str, Any]
+    summary: dict[str, Any] | None
 
 
 class Died(Exception):  # noqa: N818 - what happened, not whose fault it is
@@ -42,21 +70,23 @@ class Died(Exception):  # noqa: N818 - what happened, not whose fault it is
 
 
 class Isolated:
-    """A modality in a process of its own, started when first needed and again after a death.
+    """A job in a process of its own, started when first needed and again after a death.
 
-    modality: a pickled Modality. timeout: seconds that an input may take for each of its results.
+    stalled: called with the name of an input and the seconds it has taken, now and then while it takes long.
+    peak: bytes of memory that a process took at most, so far.
     """
 
-    def __init__(self, modality: bytes, timeout: float) -> None:
-        self._modality = modality
-        self._timeout = timeout
+    def __init__(self, job: Job, stalled: Callable[[str, float], object] = lambda *_: None) -> None:
+        self.job = job
+        self.peak = 0
+        self._stalled = stalled
         self._process: subprocess.Popen[bytes] | None = None
 
-    def probe(self, path: str) -> list[Piece] | Reject:
+    def probe(self, source: Source) -> list[Piece] | Reject:
         """Return an input's pieces, or why it has none."""
         for _ in range(2):
             try:
-                (pieces,) = self._ask("probe", path, None)
+                (pieces,) = self._ask("probe", source.source, source)
                 return pieces
             except Died as death:
                 reject = death.reject
@@ -70,7 +100,7 @@ class Isolated:
         """
         done, died_at = 0, -1
         while done < len(rows):
-            results = self._ask("build", rows[done].path, rows[done:])
+            results = self._ask("build", rows[done].source, rows[done:])
             try:
                 for result in results:
                     done += 1
@@ -90,18 +120,25 @@ class Isolated:
             self._process.wait()
             self._process = None
 
-    def _ask(self, what: str, path: str, rows: Sequence[Row] | None) -> Iterator[Any]:
+    def _ask(self, what: str, name: str, question: Any) -> Iterator[Any]:
         if not self._process:
             self._start()
         try:
-            self._connection.send((what, path, rows))
-            while (result := self._connection.recv()) is not None:
+            self._connection.send((what, question))
+            while True:
+                waited = 0.0
+                while not self._connection.poll(STALL):
+                    waited += STALL
+                    self._stalled(name, waited)
+                result, self.peak = self._connection.recv()
+                if result is None:
+                    return
                 yield result
         except (EOFError, ConnectionError):
             assert self._process
             code = self._process.wait()
             self.close()
-            raise Died(_verdict(code, self._timeout)) from None
+            raise Died(_verdict(code, self.job)) from None
 
     def _start(self) -> None:
         self._connection, theirs = Pipe()
@@ -119,7 +156,7 @@ class Isolated:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,  # decoders complain there about what becomes a reject anyway
             )
-        self._connection.send((self._modality, self._timeout))
+        self._connection.send(self.job)
         try:
             failure = self._connection.recv()
         except EOFError:
@@ -129,9 +166,9 @@ class Isolated:
             raise Problem(f"the builder cannot be started: {failure}")
 
 
-def _verdict(code: int, timeout: float) -> Reject:
+def _verdict(code: int, job: Job) -> Reject:
     if code == -signal.SIGALRM:
-        return Reject("Timeout", f"took more than {timeout:g} seconds, twice")
+        return Reject("Timeout", f"took more than --timeout {job.timeout:g} seconds, twice")
     if code == -signal.SIGKILL:
         return Reject("Crash", "its decoder was killed (SIGKILL), twice: most likely for want of memory")
     how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
@@ -143,68 +180,126 @@ def serve(handle: int) -> None:
     connection = Connection(handle)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    blob, timeout = connection.recv()
+    job = connection.recv()
     try:
-        modality: Modality = pickle.loads(blob)  # from our own driver
+        server = _Server(job, pickle.loads(job.modality))  # from our own driver
     except Exception as error:
         connection.send(f"{type(error).__name__}: {error}")
         return
     connection.send("")
+    resource.setrlimit(resource.RLIMIT_DATA, (job.memory, job.memory))
     while True:
         try:
-            what, path, rows = connection.recv()
+            what, question = connection.recv()
         except EOFError:
+            server.fetcher.close()
             return
-        results = _probe(modality, path) if what == "probe" else _build(modality, path, rows)
+        results = server.probe(question) if what == "probe" else server.build(question)
         while True:
-            signal.setitimer(signal.ITIMER_REAL, timeout)
+            signal.setitimer(signal.ITIMER_REAL, job.timeout)
             result = next(results, None)
             signal.setitimer(signal.ITIMER_REAL, 0)
-            connection.send(result)
+            connection.send((result, _peak()))
             if result is None:
                 break
 
 
-def _probe(modality: Modality, path: str) -> Iterator[list[Piece] | Reject]:
-    try:
-        if not os.path.isfile(path):
-            raise Reject(
-                "Unreadable", "a folder that cannot be listed" if os.path.isdir(path) else "not a regular file"
-            )
-        yield modality.probe(path)
-    except Exception as error:
-        yield _as_reject(error)
+class _Server:
+    """The process's side of an Isolated."""
 
+    def __init__(self, job: Job, modality: Modality) -> None:
+        self.job, self.modality = job, modality
+        self.fetcher = Fetcher(job.rate, job.retries)
+        self.blob = lru_cache(4)(lambda shard: Storage(job.onto).blob(f"shards/{shard}.tar"))
 
-def _build(modality: Modality, path: str, rows: Sequence[Row]) -> Iterator[Encoded | Reject]:
-    results = modality.build(path, [row.piece for row in rows])
-    for row in rows:
+    def probe(self, source: Source) -> Iterator[list[Piece] | Reject]:
         try:
-            result = next(results)
-            yield result if isinstance(result, Reject) else _encode(result, row)
+            if not source.path:
+                raise Reject("Absent", "its list names no file")
+            if self.modality.one_sample and protocol(source.path):  # to fetch it twice would cost more than it tells
+                yield within([Piece()], source.start, source.end)
+                return
+            path = self._local(source.path, source.offset, source.bytes, source.source)
+            yield within(self.modality.probe(path), source.start, source.end)
         except Exception as error:
-            yield _as_reject(error)
-            return
+            yield self._as_reject(error)
+
+    def build(self, rows: Sequence[Row]) -> Iterator[Encoded | Reject]:
+        results = iter(self._layers(rows) if self.job.onto else self._samples(rows))
+        for row in rows:
+            try:
+                result = next(results)
+                yield result if isinstance(result, Reject) else _encode(result, row, self.job.captions)
+            except Exception as error:
+                yield self._as_reject(error)
+                return
+
+    def _samples(self, rows: Sequence[Row]) -> Iterator[Sample | Reject]:
+        """Yield what becomes of some rows of one file."""
+        first = rows[0]
+        path = self._local(first.path, first.offset, first.size, first.source)
+        yield from self.modality.build(path, [row.piece for row in rows])
+
+    def _layers(self, rows: Sequence[Row]) -> Iterator[Sample | Reject]:
+        """Yield the layers of some stored samples. A row's place says where their parts lie in their shard."""
+        for row in rows:
+            blob: Blob = self.blob(row.shard)
+            places = json.loads(row.place)
+            parts = {part: blob[offset : offset + size] for part, (offset, size) in places["parts"].items()}
+            layers = self.modality.look(parts) if any(parts.values()) else {}
+            named: dict[str, Any] = {f"{name}.npy": layers.get(name, b"") for name in self.modality.layers}
+            yield Sample(named, tuple(places["shape"]))
+
+    def _local(self, path: str, offset: int, size: int, name: str) -> str:
+        """Return a local file with the bytes of an input."""
+        local = self.fetcher.local(path, offset, size, name)
+        if not os.path.isfile(local):
+            what = "a folder that cannot be listed" if os.path.isdir(local) else "not a regular file"
+            raise Reject("Unreadable", what)
+        return local
+
+    def _as_reject(self, error: Exception) -> Reject:
+        if isinstance(error, Reject):
+            return error
+        if isinstance(error, MemoryError):
+            return Reject("TooLarge", f"takes more than --memory {self.job.memory / 1e9:.3g} GB to decode")
+        if isinstance(error, StopIteration):
+            return Reject("Internal", "the builder gave fewer samples than it had planned")
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{os.path.basename(frame.filename)}:{frame.lineno}"
+        return Reject("Internal", f"{type(error).__name__}: {error} ({where})")
 
 
-def _as_reject(error: Exception) -> Reject:
-    if isinstance(error, Reject):
-        return error
-    if isinstance(error, MemoryError):
-        return Reject("TooLarge", "not enough memory to decode it")
-    if isinstance(error, StopIteration):
-        return Reject("Internal", "the builder gave fewer samples than it had planned")
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    where = f"{os.path.basename(frame.filename)}:{frame.lineno}"
-    return Reject("Internal", f"{type(error).__name__}: {error} ({where})")
+def _peak() -> int:
+    """Return the bytes of memory this process has taken at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _encode(sample: Sample, row: Row) -> Encoded:
+def facts_of(row: Row) -> dict[str, Any]:
+    """Return what the part json and the index say of any sample."""
     facts = {name: getattr(row, name) for name in ("source", "label", "group", "start", "end")}
-    parts = dict(sample.parts)
-    parts["json"] = {**sample.parts["json"], **facts}  # type: ignore[dict-item]
+    return {**facts, **(json.loads(row.columns) if row.columns else {})}
+
+
+def _encode(sample: Sample, row: Row, captions: bool) -> Encoded:
+    facts, parts = facts_of(row), dict(sample.parts)
+    if "json" in parts:
+        parts["json"] = {**sample.parts["json"], **facts}  # type: ignore[dict-item]
+    if captions:
+        parts["txt"] = row.caption.encode()
     return Encoded(
         {name: encode_part(name, value) for name, value in parts.items()},
         {**facts, "key": row.key, "split": row.split, "shape": [int(n) for n in sample.shape]},
         sample.summary,
     )
+
+
+def absent(row: Row, parts: Sequence[str], facts: dict[str, Any]) -> Encoded:
+    """Return the sample of a row that has no input: every part is empty but json, and its lattice has no cells.
+
+    facts: what json says of an absent sample.
+    """
+    empty: dict[str, Any] = {part: b"" for part in parts if part != "cls"}
+    if "json" in empty:
+        empty["json"] = facts
+    return _encode(Sample(empty, (0,), None), row, captions="txt" in empty)

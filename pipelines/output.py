@@ -1,39 +1,37 @@
-"""What a build leaves on disk while it goes on, and how it becomes a data set: everything that makes it resumable.
+"""What a build leaves behind while it goes on, and how it becomes a data set: everything that makes it resumable.
 
     DATASET/.build/lock            held by the one build that writes here
     DATASET/.build/state.json      config (with the digest of the inputs) and library versions
-    DATASET/.build/plan.json.gz    the plan's rows, and the inputs rejected before it
+    DATASET/.build/probe/N.parquet what the probe found in the N-th segment of the inputs
+    DATASET/.build/plan.parquet    the plan's rows, a row group a shard
     DATASET/.build/NAME.json       one committed shard: its manifest entry, statistics and rejects
 
-The folder is removed when the manifest is written. Until then the same command goes on where the last one stopped.
+All of it goes when the manifest is written. Until then the same command goes on where the last one stopped.
 """
 
-import fcntl
-import gzip
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from shard_tools.errors import Misuse, Problem
-from shard_tools.index import read_parquet
 from shard_tools.manifest import read_manifest, write_card, write_manifest
 from shard_tools.schema import Build, Manifest, Shard
 from shard_tools.storage import Storage, atomic, remove_leftovers
 
-from .plan import Row, plan_table
-from .rejects import Rejection, rejected_table
+from .lock import hold
+from .plan import Plan
+from .rejects import Rejection, read_rejected, write_rejected
 
 STATE = ".build"
-PLAN = "plan.json.gz"
-OURS = ("shards", "index", "manifest.json", "README.md", "plan.parquet", "rejected.parquet", STATE)
+PLAN = f"{STATE}/plan.parquet"
+PROBE = f"{STATE}/probe"
+OURS = ("manifest.json", "shards", "index", "README.md", "plan.parquet", "rejected.parquet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,27 +45,28 @@ class Record:
 
 
 def write_record(root: str, record: Record) -> None:
-    """Put a shard's record on disk: from now on it counts."""
+    """Put a shard's record in place: from now on it counts."""
     data = {
         "shard": record.shard.model_dump() if record.shard else None,
         "summary": record.summary,
         "rejections": [asdict(rejection) for rejection in record.rejections],
     }
-    with atomic(root, f"{STATE}/{record.name}.json") as file:
-        file.write(json.dumps(data).encode())
+    Storage(root).write(f"{STATE}/{record.name}.json", json.dumps(data).encode())
 
 
 class Output:
-    """The folder of one build."""
+    """The folder or URL of one build. root: as the workers take it. name: the last part of it."""
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         """Raises Misuse where something stands that no build of ours has made."""
-        self.root = Path(root).absolute()
-        self.state = self.root / STATE
-        if self.root.exists() and not self.root.is_dir():
+        self.storage = Storage(root)
+        self.root = str(Path(root).absolute()) if self.storage.local else os.fspath(root).rstrip("/")
+        self.storage = Storage(self.root)
+        self.name = self.root.rsplit("/", 1)[-1]
+        if self.storage.local and Path(self.root).exists() and not Path(self.root).is_dir():
             raise Misuse(f"{root}: the output is a file; give a folder")
-        ours = (self.root / "manifest.json").exists() or self.state.exists()
-        if self.root.is_dir() and not ours and any(self.root.iterdir()):
+        found = self.storage.names("")
+        if found and not {"manifest.json", STATE} & set(found):
             raise Misuse(f"{root}: the output is not empty and holds no data set of ours; give another folder")
 
     def finished(self, digest: str, config: dict[str, Any], *, overwrite: bool) -> Manifest | None:
@@ -75,27 +74,18 @@ class Output:
 
         Raises Misuse, saying what differs, where another one stands, unless it may be overwritten.
         """
-        if overwrite or not (self.root / "manifest.json").exists():
+        if overwrite or not self.storage.exists("manifest.json"):
             return None
         manifest = read_manifest(self.root)
         if manifest.build.digest != digest:
             raise Misuse(f"{self.root}: holds another data set: {_difference(manifest.build.config, config)}")
-        shutil.rmtree(self.state, ignore_errors=True)
+        self.storage.remove_tree(STATE)
         return manifest
 
     @contextmanager
     def writing(self, config: dict[str, Any], versions: dict[str, str], *, overwrite: bool) -> Iterator[None]:
-        """Hold the folder for this build. Raises Misuse where another build writes, or another was begun."""
-        try:
-            self.state.mkdir(parents=True, exist_ok=True)
-            lock = (self.state / "lock").open("w")
-        except OSError as error:
-            raise Misuse(f"{self.root}: cannot be written: {error.strerror}") from None
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise Misuse(f"{self.root}: another shard-build is writing here") from None
+        """Hold the output for this build. Raises Misuse where another build writes, or another was begun."""
+        with hold(self.storage, f"{STATE}/lock"):
             if overwrite:
                 self._clear()
             self._resume({"config": config, "versions": versions})
@@ -103,74 +93,93 @@ class Output:
 
     def _resume(self, state: dict[str, Any]) -> None:
         """Say what is built here, or check that an earlier run said the same."""
-        file = self.state / "state.json"
-        begun = file.exists() and (self.state / PLAN).exists()  # without a plan there is nothing to lose
-        if begun and (old := _read_json(file)) != state:
+        begun = self.storage.exists(PLAN) or self.storage.names(PROBE)  # otherwise there is nothing to lose
+        if begun and (old := self._read_json("state.json")) != state:
             what = "config" if old["config"] != state["config"] else "versions"
             raise Misuse(
                 f"{self.root}: holds an unfinished build of another kind: {_difference(old[what], state[what])}"
             )
-        remove_leftovers(self.root)
-        with atomic(self.root, f"{STATE}/state.json") as stream:
-            stream.write(json.dumps(state).encode())
+        if self.storage.local:
+            remove_leftovers(self.root)
+        self.storage.write(f"{STATE}/state.json", json.dumps(state).encode())
 
-    def rejections(self) -> list[Rejection]:
-        """Return what a finished build turned away."""
-        return [Rejection(**row) for row in read_parquet(Storage(self.root), "rejected.parquet").to_pylist()]
+    def probed(self, scratch: Path) -> dict[int, Path]:
+        """Return the segments of the inputs that earlier runs have probed, as local files."""
+        names = self.storage.names(PROBE)
+        return {int(name.split(".")[0]): self._local(f"{PROBE}/{name}", scratch / name) for name in names}
 
-    def load_plan(self) -> tuple[list[Row], list[Rejection]] | None:
-        """Return the plan and the rejects of the probe, if an earlier run of this build had come so far."""
-        file = self.state / PLAN
-        if not file.exists():
-            return None
-        rows, rejections = json.loads(gzip.decompress(file.read_bytes()))
-        return [Row(*row) for row in rows], [Rejection(**rejection) for rejection in rejections]
+    def save_probed(self, number: int, file: Path) -> None:
+        """Keep what the probe found in a segment for later runs; `file` stays."""
+        self._keep(file, f"{PROBE}/{number:06d}.parquet")
 
-    def save_plan(self, rows: Sequence[Row], rejections: Sequence[Rejection]) -> None:
-        """Keep the plan for later runs of this build."""
-        data = [[astuple(row) for row in rows], [asdict(rejection) for rejection in rejections]]
-        with atomic(self.root, f"{STATE}/{PLAN}") as file:
-            file.write(gzip.compress(json.dumps(data).encode(), 1))
+    def load_plan(self, scratch: Path) -> Plan | None:
+        """Return the plan, if an earlier run of this build had come so far."""
+        return Plan(self._local(PLAN, scratch / "kept-plan.parquet")) if self.storage.exists(PLAN) else None
 
-    def load_records(self, names: Sequence[str]) -> dict[str, Record]:
-        """Return the shards that earlier runs of this build have committed."""
-        records = {}
-        for name in names:
-            if (file := self.state / f"{name}.json").exists():
-                data = _read_json(file)
-                shard = Shard(**data["shard"]) if data["shard"] else None
-                rejections = [Rejection(**rejection) for rejection in data["rejections"]]
-                records[name] = Record(name, shard, data["summary"], rejections)
-        return records
+    def save_plan(self, file: Path) -> Plan:
+        """Keep the plan for later runs of this build and return it; `file` stays."""
+        self._keep(file, PLAN)
+        return Plan(file)
 
-    def finish(self, manifest: Manifest, rows: Sequence[Row], rejections: Sequence[Rejection]) -> None:
+    def committed(self) -> set[str]:
+        """Return the names of the shards that earlier runs of this build have committed."""
+        names = {name.removesuffix(".json") for name in self.storage.names(STATE) if name.endswith(".json")}
+        return names - {"state"}
+
+    def record(self, name: str) -> Record:
+        """Return the record of a committed shard."""
+        data = self._read_json(f"{name}.json")
+        shard = Shard(**data["shard"]) if data["shard"] else None
+        return Record(name, shard, data["summary"], [Rejection(**rejection) for rejection in data["rejections"]])
+
+    def rejections(self) -> Iterator[Rejection]:
+        """Yield what a finished build turned away."""
+        with self.storage.fs.open(self.storage.path("rejected.parquet"), "rb") as file:
+            yield from read_rejected(file)
+
+    def finish(self, manifest: Manifest, plan: Plan, rejections: Iterator[Rejection], scratch: Path) -> None:
         """Make a data set of the committed shards."""
         with atomic(self.root, "plan.parquet") as file:
-            pq.write_table(plan_table(rows), file)
+            plan.publish(file)
         with atomic(self.root, "rejected.parquet") as file:
-            pq.write_table(rejected_table(rejections), file)
+            count = write_rejected(file, rejections, scratch)
+        manifest = manifest.model_copy(update={"rejected": count})
         write_card(self.root, manifest)
         write_manifest(self.root, manifest)
-        shutil.rmtree(self.state)
+        self.storage.remove_tree(STATE)
 
     def discard(self) -> None:
         """Remove the traces of a build that gave nothing."""
-        shutil.rmtree(self.state)
-        for folder in (self.root / "shards", self.root / "index", self.root):
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
+        self.storage.remove_tree(STATE)
+        if self.storage.local:
+            for folder in (Path(self.root, "shards"), Path(self.root, "index"), Path(self.root)):
+                if folder.is_dir() and not any(folder.iterdir()):
+                    folder.rmdir()
 
     def _clear(self) -> None:
-        (self.root / "manifest.json").unlink(missing_ok=True)  # first: without it the rest is no data set
-        for name in OURS[:-1]:
-            path = self.root / name
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
-        for path in self.state.iterdir():
-            if path.name != "lock":
-                path.unlink()
+        for name in OURS:  # the manifest first: without it the rest is no data set
+            self.storage.remove_tree(name)
+        for name in self.storage.names(STATE):
+            if name != "lock":
+                self.storage.remove_tree(f"{STATE}/{name}")
+
+    def _keep(self, file: Path, name: str) -> None:
+        with atomic(self.root, name) as target, file.open("rb") as source:
+            shutil.copyfileobj(source, target)
+
+    def _local(self, name: str, copy: Path) -> Path:
+        """Return where a file of the data set can be read as a local one."""
+        if self.storage.local:
+            return Path(self.storage.path(name))
+        self.storage.fs.get_file(self.storage.path(name), str(copy))
+        return copy
+
+    def _read_json(self, name: str) -> Any:
+        path = self.storage.path(f"{STATE}/{name}")
+        try:
+            return json.loads(self.storage.read(f"{STATE}/{name}"))
+        except (OSError, ValueError) as error:
+            raise Problem(f"{path}: not readable ({error}); start anew with --overwrite") from None
 
 
 def make_digest(config: dict[str, Any]) -> str:
@@ -181,13 +190,6 @@ def make_digest(config: dict[str, Any]) -> str:
 def make_build(config: dict[str, Any], versions: dict[str, str]) -> Build:
     """Return the manifest's record of how the data set was made."""
     return Build(config=config, digest=make_digest(config), versions=versions)
-
-
-def _read_json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise Problem(f"{file}: not readable ({error}); start anew with --overwrite") from None
 
 
 def _difference(old: dict[str, Any], new: dict[str, Any]) -> str:
@@ -203,7 +205,7 @@ def _difference(old: dict[str, Any], new: dict[str, Any]) -> str:
                 f"{name}.{key} {before.get(key)} there, {after.get(key)} here" for key in inner if key != "sha256"
             ]
             if inner == ["sha256"]:
-                found.append(f"{name}: other names or sizes")
+                found.append(f"{name}: other names, sizes or labels")
         else:
             found.append(f"{name} {before} there, {after} here")
     return f"{'; '.join(found)}. Give another --output, or --overwrite to build anew"

@@ -1,89 +1,208 @@
-"""The plan: which range of which input goes under which key to which place of which shard. Pure functions.
+"""The plan: which range of which input goes under which key to which place of which shard. A pure function.
 
-The same inputs and config give the same plan, whatever order the inputs come in.
+The same inputs and config give the same plan, whatever order the inputs come in. It is made on disk and read a shard at
+a time: ten million inputs take no more memory than ten.
 """
 
 import hashlib
+import json
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
-from pathlib import PurePosixPath
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from itertools import groupby
+from operator import itemgetter
+from os import fsdecode, fsencode
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from shard_tools.schema import PLAN
 
-from .modality import Piece
+from .modality import Piece, Reject
+from .ordered import query, rows_of
 from .sources import Source
 
 SLUG_LENGTH = 40
 HASH_LENGTH = 10
 LONG_HASH_LENGTH = 20
+SHORTEST_REST = 8  # what is left of a range must be at least an eighth of a piece, unless it is all
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One sample to be: a piece of a source, and its place in the data set."""
+    """One sample to be: a piece of an input, and its place in the data set.
+
+    path: where the input lies; '' for a sample that is absent. offset, size: of the input in `path`, a tar; −1 for a
+    file of its own, and an unknown size. bytes: the estimated size of the sample.
+    """
 
     source: str
     path: str
+    offset: int
+    size: int
     start: float
     end: float
     bytes: int
     split: str
     group: str
     label: str
+    caption: str
+    columns: str
+    place: str
     key: str
     shard: str
 
     @property
     def piece(self) -> Piece:
         """What the modality is asked to build."""
-        return Piece(self.start, self.end, self.bytes, self.split)
+        return Piece(self.start, self.end, self.bytes, self.split, self.place)
 
 
-def make_plan(
-    probed: Iterable[tuple[Source, list[Piece]]], *, seed: int, val: float, shard_bytes: int, shard_samples: int
-) -> list[Row]:
-    """Return a row a piece, in the order of the data set: splits, hash order of the groups, sources, pieces.
+_TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64()}
+_ROWS = pa.schema(
+    [
+        (field.name, pa.binary() if field.name == "path" else _TYPES[field.type])  # type: ignore[index]
+        for field in fields(Row)
+    ]
+)
+# What the probe found: a row a piece, or an input turned away. The key's stem, and a longer one should another source
+# have the same; rank: place of its group in the order of the data set. ordinal: number of the piece among those of its input.
+PROBED = pa.schema(
+    [
+        *(_ROWS.field(name) for name in _ROWS.names if name not in ("key", "shard")),
+        ("stem", pa.string()),
+        ("long_stem", pa.string()),
+        ("rank", pa.float64()),
+        ("ordinal", pa.int64()),
+        ("error", pa.string()),
+        ("message", pa.string()),
+    ]
+)
 
-    val: share of the groups that goes to the split val. shard_bytes, shard_samples: a shard ends before it would
-    exceed one of them, estimated by Piece.bytes.
+ORDERED = """
+    WITH planned AS (SELECT * FROM {probed} WHERE error = '' OR $keep),
+    shared AS (SELECT stem FROM (SELECT DISTINCT stem, long_stem FROM planned) GROUP BY stem HAVING count(*) > 1)
+    SELECT *, stem IN (FROM shared) AS shared,
+        row_number() OVER (PARTITION BY long_stem ORDER BY source, start, "end", ordinal) - 1 AS number,
+        count(*) OVER (PARTITION BY long_stem) AS pieces
+    FROM planned ORDER BY split = 'val', rank, "group", source, start, "end", ordinal
+"""
+
+
+def probed_rows(
+    probed: Iterable[tuple[Source, Sequence[Piece] | Reject]], *, seed: int, val: float, by_group: bool = False
+) -> Iterator[dict[str, Any]]:
+    """Yield rows of PROBED for what the probe of some inputs said.
+
+    val: share of the groups that goes to the split val. by_group: keys are made of the group, not the source.
     """
-    inputs = [(source, pieces) for source, pieces in probed if pieces]
-    keys = _keys([source.source for source, _ in inputs])
-    inputs.sort(key=lambda item: (_hash("order", seed, item[0].group), item[0].group, item[0].source))
-    rows: dict[str, list[tuple[Source, Piece, str]]] = {"train": [], "val": []}
-    for source, pieces in inputs:
+    for source, answer in probed:
+        named = source.group if by_group else source.source
+        digest = hashlib.sha256(named.encode()).hexdigest()
+        common = {
+            **{name: getattr(source, name) for name in ("source", "group", "label", "caption", "columns", "offset")},
+            "path": fsencode(source.path),
+            "size": source.bytes,
+            "stem": f"{slug(named)}-{digest[:HASH_LENGTH]}",
+            "long_stem": f"{slug(named)}-{digest[:LONG_HASH_LENGTH]}",
+            "rank": _hash("order", seed, source.group),
+            "error": "",
+            "message": "",
+        }
         drawn = "val" if _hash("split", seed, source.group) < val else "train"
-        for number, piece in enumerate(pieces):
-            suffix = f"-{number:04d}" if len(pieces) > 1 else ""
-            rows[piece.split or drawn].append((source, piece, keys[source.source] + suffix))
+        if isinstance(answer, Reject):
+            pieces: Sequence[Piece] = [Piece(source.start, source.end, 0)]
+            common |= {"error": answer.error, "message": answer.message}
+        else:
+            pieces = answer
+        for ordinal, piece in enumerate(pieces):
+            yield {**common, **asdict(piece), "split": piece.split or drawn, "ordinal": ordinal}
+
+
+def within(pieces: Sequence[Piece], start: float, end: float) -> list[Piece]:
+    """Return the pieces of a range of an input, of the same length as those of the whole. Raises Reject.
+
+    end: −1 for the end of the input. What is left over is a piece if it is an eighth of one, or all there is.
+    """
+    if start <= 0 and end < 0:
+        return list(pieces)
+    longest = max(pieces, key=lambda piece: piece.end - piece.start)
+    length, last = longest.end - longest.start, max(piece.end for piece in pieces)
+    if last < 0 or any(piece.place for piece in pieces):
+        raise Reject("Unsupported", "a start and an end were asked for, but such a file is one whole")
+    end = min(end, last) if end >= 0 else last
+    if start >= end:
+        raise Reject("Empty", f"nothing lies between {start:g} and {end:g}")
+    cuts = [start]
+    while end - cuts[-1] > length * (1 + 1e-9):
+        cuts.append(cuts[-1] + length)
+    if len(cuts) > 1 and end - cuts[-1] < length / SHORTEST_REST:
+        cuts.pop()
+        end = cuts[-1] + length
+    ends = [*cuts[1:], end]
     return [
-        Row(
-            source.source,
-            source.path,
-            piece.start,
-            piece.end,
-            piece.bytes,
-            split,
-            source.group,
-            source.label,
-            key,
-            shard,
-        )
-        for split, planned in rows.items()
-        for (source, piece, key), shard in zip(
-            planned, _shards(split, (piece.bytes for _, piece, _ in planned), shard_bytes, shard_samples), strict=True
-        )
+        replace(longest, start=first, end=stop, bytes=max(1, round(longest.bytes * (stop - first) / length)))
+        for first, stop in zip(cuts, ends, strict=True)
     ]
 
 
-def plan_table(rows: Iterable[Row]) -> pa.Table:
-    """Return the rows as `plan.parquet` has them."""
-    return pa.Table.from_pylist([asdict(row) for row in rows], PLAN)
+def write_plan(
+    file: Path, probed: Sequence[Path], scratch: Path, *, shard_bytes: int, shard_samples: int, keep: bool = False
+) -> None:
+    """Write the plan of what files of PROBED rows say: splits, hash order of the groups, sources, pieces.
+
+    shard_bytes, shard_samples: a shard ends before it would exceed one of them, estimated by Piece.bytes. keep: inputs
+    that were turned away keep their place, as absent samples, and only samples count, so that data sets of the same
+    groups have the same shards.
+    """
+    with query(scratch, ORDERED.replace("$keep", str(keep).lower()), probed=list(probed)) as batches:
+        write_rows(file, _rows(rows_of(batches), 0 if keep else shard_bytes, shard_samples))
+
+
+def write_rows(file: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write rows of a plan, in the order of its shards, a row group a shard."""
+    shards: dict[str, int] = {}
+    labels: set[str] = set()
+    total = 0
+    with pq.ParquetWriter(file, _ROWS) as writer:
+        for name, group in groupby(rows, key=itemgetter("shard")):
+            table = pa.Table.from_pylist(own := list(group), _ROWS)
+            writer.write_table(table, row_group_size=len(table))
+            shards[name] = len(table)
+            labels.update(row["label"] for row in own)
+            total += sum(row["bytes"] for row in own)
+        facts = {"shards": shards, "labels": sorted(labels), "bytes": total}
+        writer.add_key_value_metadata({"plan": json.dumps(facts)})
+
+
+class Plan:
+    """A plan on disk. shards: samples of each, by name. labels: of all samples, sorted. bytes: estimated."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        with pq.ParquetFile(file) as parquet:
+            facts = json.loads(parquet.metadata.metadata[b"plan"])
+        self.shards: dict[str, int] = facts["shards"]
+        self.labels: list[str] = facts["labels"]
+        self.bytes: int = facts["bytes"]
+        self.samples = sum(self.shards.values())
+        self._groups = {name: number for number, name in enumerate(self.shards)}
+
+    def rows(self, shard: str) -> list[Row]:
+        """Return the samples of a shard, in order."""
+        with pq.ParquetFile(self.file) as parquet:
+            table = parquet.read_row_group(self._groups[shard], use_threads=False)
+        return [Row(**{**row, "path": fsdecode(row["path"])}) for row in table.to_pylist()]
+
+    def publish(self, file: Any) -> None:
+        """Write the plan as `plan.parquet` has it."""
+        with pq.ParquetFile(self.file) as parquet, pq.ParquetWriter(file, PLAN) as writer:
+            for number in range(parquet.num_row_groups):
+                table = parquet.read_row_group(number, columns=PLAN.names, use_threads=False)
+                writer.write_table(table.select(PLAN.names).cast(PLAN), row_group_size=max(len(table), 1))
 
 
 def slug(source: str) -> str:
@@ -92,31 +211,27 @@ def slug(source: str) -> str:
     return re.sub(r"[^a-z0-9_]+", "-", stem)[:SLUG_LENGTH].strip("-") or "x"
 
 
-def _keys(sources: list[str]) -> dict[str, str]:
-    """Return the key of each source, without the number of a piece: slug, '-', 10 hex digits of its sha256.
-
-    Sources that would share one have 20 digits: with ten, that happens by chance among a million files of one name.
-    """
-    digests = {source: hashlib.sha256(source.encode()).hexdigest() for source in sources}
-    keys = {source: f"{slug(source)}-{digest[:HASH_LENGTH]}" for source, digest in digests.items()}
-    shared = {key for key, count in Counter(keys.values()).items() if count > 1}
-    return {
-        source: f"{slug(source)}-{digests[source][:LONG_HASH_LENGTH]}" if key in shared else key
-        for source, key in keys.items()
-    }
+def _rows(ordered: Iterable[dict[str, Any]], shard_bytes: int, shard_samples: int) -> Iterator[dict[str, Any]]:
+    """Yield the rows with their keys and shards. shard_bytes: 0 for no limit."""
+    split, number, filled, samples = "", 0, 0, 0
+    for row in ordered:
+        if row["split"] != split:
+            split, number, filled, samples = row["split"], 0, 0, 0
+        if samples and (samples >= shard_samples or (shard_bytes and filled + row["bytes"] > shard_bytes)):
+            number, filled, samples = number + 1, 0, 0
+        filled, samples = filled + row["bytes"], samples + 1
+        stem = row["long_stem"] if row["shared"] else row["stem"]
+        key = f"{stem}-{row['number']:04d}" if row["pieces"] > 1 else stem
+        path = b"" if row["error"] else row["path"]
+        yield {
+            **{name: row[name] for name in _ROWS.names[:-2]},
+            "key": key,
+            "shard": f"{split}-{number:06d}",
+            "path": path,
+        }
 
 
 def _hash(purpose: str, seed: int, group: str) -> float:
     """Return a number 0 ≤ x < 1 that is as good as drawn by chance."""
     digest = hashlib.sha256(f"{purpose}\0{seed}\0{group}".encode()).digest()
     return int.from_bytes(digest[:6], "big") / 2**48
-
-
-def _shards(split: str, sizes: Iterable[int], shard_bytes: int, shard_samples: int) -> Iterator[str]:
-    """Yield the name of each sample's shard."""
-    number = filled = samples = 0
-    for size in sizes:
-        if samples and (filled + size > shard_bytes or samples >= shard_samples):
-            number, filled, samples = number + 1, 0, 0
-        filled, samples = filled + size, samples + 1
-        yield f"{split}-{number:06d}"

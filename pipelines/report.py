@@ -1,6 +1,6 @@
 """What a build tells when it ends."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -9,7 +9,8 @@ class Report:
     """A finished build.
 
     samples: of each split. rejected: see `rejects.reasons`. built: samples made in this run; the others stood
-    already. seconds: of all this run; build_seconds: without listing, starting Ray and probing.
+    already. seconds: of all this run; build_seconds: without listing, starting Ray and probing. peak_memory: bytes that a
+    decoding process took at most. companions: the data sets built onto this one.
     """
 
     output: str
@@ -20,6 +21,8 @@ class Report:
     built: int
     seconds: float
     build_seconds: float
+    peak_memory: int = 0
+    companions: "list[Report]" = field(default_factory=list)
 
     @property
     def rate(self) -> float:
@@ -37,6 +40,7 @@ class Report:
         if self.built:
             speed = f"{self.build_seconds:.1f} s, {self.rate:,.1f} a second"
             lines.append(f"built {self.built:,} in {speed}; {self.seconds:.1f} s in all")
+            lines.append(f"a worker took at most {self.peak_memory / 1e9:.2f} GB of memory")
         else:
             lines.append("already built, nothing to do")
         if self.rejected:
@@ -44,9 +48,4 @@ class Report:
             lines.append(f"rejected {count:,} (all in rejected.parquet):")
             for error, reason in self.rejected.items():
                 lines += [f"  {error} {reason['count']:,}", *(f"    {example}" for example in reason["examples"])]
-        return "\n".join(lines)
-
-
-def in_one_line(rejected: dict[str, Any]) -> str:
-    """Return each reason with its count and first example."""
-    return "; ".join(f"{error} {reason['count']:,} ({reason['examples'][0]})" for error, reason in rejected.items())
+        return "\n".join([*lines, *map(str, self.companions)])

@@ -1,65 +1,110 @@
 """The tasks that Ray runs: probe some inputs, build a chunk of samples, write a shard."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import ray
 
 from shard_tools.writer import ShardWriter
 
-from .isolation import Encoded, Isolated
+from .isolation import Encoded, Isolated, Job, absent
 from .modality import Piece, Reject
 from .output import Record, write_record
 from .plan import Row
 from .rejects import Rejection
+from .sources import Source
 from .statistics import merge
 
-_isolated: tuple[bytes, float, Isolated] | None = None  # a worker keeps its process from task to task
+RETRIES = 10  # of a task whose machine or process was lost: Ray runs it anew elsewhere
+
+_isolated: Isolated | None = None  # a worker keeps its process from task to task
 
 
-@ray.remote
-def probe_inputs(modality: bytes, timeout: float, paths: Sequence[str]) -> list[list[Piece] | Reject]:
-    """Return the pieces of each input, or why it has none."""
-    return [_process(modality, timeout).probe(path) for path in paths]
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What every sample of a data set is made of.
+
+    parts: names, sorted. columns: name → type. classes: labels. facts: what json says of an absent sample.
+    """
+
+    parts: Sequence[str]
+    columns: dict[str, str]
+    classes: Sequence[str]
+    facts: dict[str, Any]
 
 
-@ray.remote(num_returns=2)
-def build_chunk(modality: bytes, timeout: float, rows: Sequence[Row]) -> tuple[list[Encoded], list[Rejection]]:
-    """Return what became of some rows of one shard: the samples, for its writer, and the rejects, for the driver."""
-    process = _process(modality, timeout)
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What became of a chunk: samples that are in it, inputs turned away, bytes that its process took at most."""
+
+    samples: int
+    rejections: list[Rejection]
+    memory: int
+
+
+@ray.remote(num_cpus=0)
+class Watch:
+    """Knows which inputs take long. Workers tell it, the driver asks when nothing gets done."""
+
+    def __init__(self) -> None:
+        self.standing: dict[str, float] = {}
+
+    def tell(self, source: str, seconds: float) -> None:
+        """Note that an input has taken so many seconds, and is not done."""
+        self.standing[source] = seconds
+
+    def take(self) -> dict[str, float]:
+        """Return what was told since the last time: input → seconds."""
+        standing, self.standing = self.standing, {}
+        return standing
+
+
+@ray.remote(max_retries=RETRIES)
+def probe_inputs(job: Job, watch: Any, sources: Sequence[Source]) -> tuple[list[list[Piece] | Reject], int]:
+    """Return the pieces of each input, or why it has none, and the bytes of memory that took."""
+    process = _process(job, watch)
+    return [process.probe(source) for source in sources], process.peak
+
+
+@ray.remote(num_returns=2, max_retries=RETRIES)
+def build_chunk(job: Job, watch: Any, layout: Layout, rows: Sequence[Row]) -> tuple[list[Encoded], Chunk]:
+    """Return what became of some rows of one shard: the samples, for its writer, and a summary, for the driver."""
+    process = _process(job, watch)
     samples: list[Encoded] = []
     rejections: list[Rejection] = []
-    for _, group in groupby(rows, key=lambda row: row.path):
+    for (_, path, _), group in groupby(rows, key=lambda row: (row.source, row.path, row.offset)):
         own = list(group)
+        if not path:
+            samples += [absent(row, layout.parts, layout.facts) for row in own]
+            continue
         for row, result in zip(own, process.build(own), strict=True):
-            if isinstance(result, Reject):
-                rejections.append(Rejection.of(row, "build", result))
-            else:
+            if not isinstance(result, Reject):
                 samples.append(result)
-    return samples, rejections
+                continue
+            rejections.append(Rejection.of(row, "build", result))
+            if job.keep:
+                samples.append(absent(row, layout.parts, layout.facts))
+    return samples, Chunk(len(samples), rejections, process.peak)
 
 
-@ray.remote
+@ray.remote(max_retries=RETRIES)
 def write_shard(
-    root: str,
-    name: str,
-    parts: Sequence[str],
-    classes: Sequence[str],
-    chunks: Sequence[ray.ObjectRef],
-    rejections: list[Rejection],
+    root: str, name: str, layout: Layout, chunks: Sequence[ray.ObjectRef], rejections: list[Rejection]
 ) -> Record:
     """Write and commit a shard of chunks that are ready, one at a time in memory, and its record.
 
     The statistics are summed sample by sample in the order of the plan, so that they do not depend on the chunks.
     """
-    numbers = {label: str(number).encode() for number, label in enumerate(classes)}
+    numbers = {label: str(number).encode() for number, label in enumerate(layout.classes)}
     summary = None
-    with ShardWriter(root, name, parts) as writer:
+    with ShardWriter(root, name, layout.parts, layout.columns) as writer:
         for chunk in chunks:
             for sample in ray.get(chunk):
-                label = {"cls": numbers[sample.row["label"]]} if classes else {}
+                label = {"cls": numbers[sample.row["label"]]} if layout.classes else {}
                 writer.add(sample.row["key"], {**sample.parts, **label}, sample.row)
-                if sample.row["split"] == "train":
+                if sample.row["split"] == "train" and sample.summary is not None:
                     summary = sample.summary if summary is None else merge(summary, sample.summary)
         shard = writer.commit()
     record = Record(name, shard, summary, rejections)
@@ -67,10 +112,10 @@ def write_shard(
     return record
 
 
-def _process(modality: bytes, timeout: float) -> Isolated:
+def _process(job: Job, watch: Any) -> Isolated:
     global _isolated
-    if _isolated is None or _isolated[:2] != (modality, timeout):
+    if _isolated is None or _isolated.job != job:
         if _isolated:
-            _isolated[2].close()
-        _isolated = (modality, timeout, Isolated(modality, timeout))
-    return _isolated[2]
+            _isolated.close()
+        _isolated = Isolated(job, watch.tell.remote)
+    return _isolated

@@ -89,7 +89,8 @@ class Manifest(Strict):
     layers: dict[Name, Layer]
     classes: list[str] = Field([], description="label of each integer in the part cls; empty without labels")
     columns: dict[str, ColumnType] = Field(
-        {}, description="columns carried over from a list of inputs: they stand in the json of every sample and the index"
+        {},
+        description="columns carried over from a list of inputs: they stand in the json of every sample and the index",
     )
     splits: dict[str, int] = Field(description="samples a split")
     statistics: dict[str, Any] = Field(description="from the training split; its keys depend on the modality")
@@ -112,12 +113,19 @@ PLAN = pa.schema(
     ]
 )
 
+# The file can be given to `shard-build --input` to try again.
 REJECTED = pa.schema(
     [
         ("source", pa.string()),
-        ("path", pa.string()),  # what to give to --input to try again
+        ("path", pa.string()),  # where it lies: a file, a URL, the tar that holds it
+        ("offset", pa.int64()),  # of its first byte in a tar, -1 for a file of its own
+        ("bytes", pa.int64()),  # its size, -1 where that is not known
         ("start", pa.float64()),
         ("end", pa.float64()),
+        ("label", pa.string()),
+        ("group", pa.string()),
+        ("caption", pa.string()),
+        ("columns", pa.string()),  # other columns of its list, as a JSON object
         ("stage", pa.string()),  # list, probe, build
         ("error", pa.string()),  # class: UnknownFormat, Corrupt, WrongModality, Timeout, Crash, …
         ("message", pa.string()),

@@ -25,6 +25,7 @@ class Text(Modality[Options]):
     suffixes = frozenset({".txt"})
     Options = Options
     parts = {"txt": Part(description="the line"), "json": Part(description="length")}  # noqa: RUF012
+    facts = {"length": -1}  # noqa: RUF012
     layers = {"long": Layer(kind="flag", cell=[1], dtype="uint8", algorithm="more than ten letters")}  # noqa: RUF012
 
     def probe(self, path: str) -> list[Piece]:

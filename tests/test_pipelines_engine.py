@@ -115,7 +115,7 @@ def test_poison_costs_only_itself(texts: Path, tmp_path: Path) -> None:
         "kind1/slow.txt:0": ("probe", "Timeout"),
         "kind1/wrong.txt:0": ("probe", "Corrupt"),
         "kind1/empty.txt:0": ("probe", "Empty"),
-        "kind2/nowhere.txt:0": ("probe", "Unreadable"),
+        "kind2/nowhere.txt:0": ("probe", "NotFound"),
     }
     assert "SIGSEGV" in found["texts/kind0/poison.txt:1"].message
     assert "a bug of the builder (poison.py:" in found["texts/kind0/poison.txt:4"].message

@@ -62,12 +62,12 @@ class Sample:
     parts: part name → bytes, or an array (stored as .npy), or a dict (stored as JSON). The engine adds `cls`, and
         `source`, `label`, `group`, `start`, `end` to the part `json`.
     shape: of the lattice that the layers live on.
-    summary: what this sample adds to the data set's statistics (see `pipelines.statistics`).
+    summary: what this sample adds to the data set's statistics (see `pipelines.statistics`), None for nothing.
     """
 
     parts: dict[str, bytes | np.ndarray | dict[str, Any]]
     shape: tuple[int, ...]
-    summary: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] | None = field(default_factory=dict)
 
 
 O = TypeVar("O", bound=Options)  # noqa: E741
@@ -79,6 +79,7 @@ class Modality(ABC, Generic[O]):
     name: ClassVar[str]
     suffixes: ClassVar[frozenset[str]]  # lower-case, with the dot; files with others are listed, probed and rejected
     Options: ClassVar[type[Options]]
+    one_sample: ClassVar[bool] = False  # every input is one sample: a remote one need not be fetched to know
     parts: dict[str, Part]  # payload parts and json, without layers and cls; set in __init__ where options decide
     facts: ClassVar[dict[str, Any]]  # what the part json says of an absent sample: every key, with -1, "" or False
     layers: dict[str, Layer]  # layer name → its description, the part is NAME.npy; an instance has those asked for
