@@ -6,6 +6,7 @@ argparse does the parsing; this adds what it lacks: a typo is answered with the 
 
 import argparse
 import difflib
+import math
 import os
 import re
 import sys
@@ -13,6 +14,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from .errors import Misuse, Problem
+
+SIZES = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
@@ -63,3 +66,32 @@ def run(prog: str, main: Callable[[list[str]], int | None], argv: list[str] | No
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     sys.exit(code)
+
+
+def number(kind: type[int] | type[float], low: float, below: float = math.inf) -> Callable[[str], float]:
+    """Return what reads a number of this type, low ≤ number < below, for argparse."""
+
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r}: not a number") from None
+        if not low <= value < below:
+            bound = f" and less than {below:g}" if below < math.inf else ""
+            raise argparse.ArgumentTypeError(f"{text}: must be at least {low:g}{bound}")
+        return value
+
+    return parse
+
+
+def size(text: str) -> int:
+    """Return the bytes that 256MB, 1GiB or 1000000 say, for argparse."""
+    digits = text.lower().rstrip("bikmg")
+    unit = text.lower()[len(digits) :]
+    try:
+        count = int(float(digits) * (SIZES[unit] if unit else 1))
+    except (ValueError, KeyError, OverflowError):
+        raise argparse.ArgumentTypeError(f"{text!r}: give bytes, or a number with KB, MB or GB") from None
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"{text}: must be greater than 0")
+    return count

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .index import read_parquet
-from .reader import Dataset
+from .manifest import read_manifest
+from .scan import scan
 from .storage import Storage
 
 REJECTS = "rejected.parquet"
@@ -21,13 +22,17 @@ def summary(root: str | os.PathLike[str]) -> dict[str, Any]:
     first. parts: bytes of each. labels: count of each. rejected: count of each class of error.
     Raises Problem and Misuse like `open`.
     """
-    data = Dataset(root)
-    manifest = data.manifest
+    storage, manifest = Storage(root), read_manifest(root)
+    shapes, labels, parts = Counter[tuple[int, ...]](), Counter[str](), Counter[str]()
+    for _, index in scan(storage, manifest, manifest.shards):
+        shapes.update(map(tuple, index["shape"].to_pylist()))
+        labels.update(_counts(index["label"]))
+        parts.update({part: pc.sum(index[f"{part}.size"]).as_py() or 0 for part in manifest.parts})
     splits = {
         split: {
             "samples": samples,
-            "shards": sum(shard.split == split for shard in data.shards),
-            "bytes": sum(shard.bytes for shard in data.shards if shard.split == split),
+            "shards": sum(shard.split == split for shard in manifest.shards),
+            "bytes": sum(shard.bytes for shard in manifest.shards if shard.split == split),
         }
         for split, samples in manifest.splits.items()
     }
@@ -35,32 +40,29 @@ def summary(root: str | os.PathLike[str]) -> dict[str, Any]:
         "name": manifest.name,
         "modality": manifest.modality,
         "format": manifest.format,
-        "samples": len(data),
-        "bytes": sum(shard.bytes for shard in data.shards),
+        "samples": sum(shard.samples for shard in manifest.shards),
+        "bytes": sum(shard.bytes for shard in manifest.shards),
         "splits": splits,
-        "shapes": _shapes(data.index["shape"]),
+        "shapes": {"×".join(map(str, shape)): count for shape, count in _ordered(shapes).items()},
         "layers": {name: layer.model_dump() for name, layer in manifest.layers.items()},
-        "parts": {part: pc.sum(data.index[f"{part}.size"]).as_py() or 0 for part in sorted(manifest.parts)},
-        "labels": _counts(data.index["label"]) if manifest.classes else {},
-        "rejected": _rejects(root),
+        "parts": {part: parts[part] for part in sorted(manifest.parts)},
+        "labels": _ordered(labels) if manifest.classes else {},
+        "rejected": _rejects(storage),
         "gaps": manifest.gaps,
         "digest": manifest.build.digest,
-        "shards": [shard.model_dump() for shard in data.shards],
+        "shards": [shard.model_dump() for shard in manifest.shards],
     }
 
 
 def _counts(column: pa.ChunkedArray) -> dict[str, int]:
-    """Return how often each value of a column of strings comes, most frequent first."""
-    counts = [(row["values"], row["counts"]) for row in pc.value_counts(column).to_pylist()]
-    return dict(sorted(counts, key=lambda pair: (-pair[1], pair[0])))
+    """Return how often each value of a column of strings comes."""
+    return {row["values"]: row["counts"] for row in pc.value_counts(column).to_pylist()}
 
 
-def _shapes(column: pa.ChunkedArray) -> dict[str, int]:
-    counted = Counter(tuple(shape) for shape in column.to_pylist())
-    ordered = sorted(counted.items(), key=lambda pair: (-pair[1], pair[0]))
-    return {"×".join(map(str, shape)): count for shape, count in ordered}
+def _ordered(counted: Counter[Any]) -> dict[Any, int]:
+    """Return the counts, most frequent first."""
+    return dict(sorted(counted.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
-def _rejects(root: str | os.PathLike[str]) -> dict[str, int]:
-    storage = Storage(root)
-    return _counts(read_parquet(storage, REJECTS)["error"]) if storage.exists(REJECTS) else {}
+def _rejects(storage: Storage) -> dict[str, int]:
+    return _ordered(Counter(_counts(read_parquet(storage, REJECTS)["error"]))) if storage.exists(REJECTS) else {}

@@ -8,6 +8,7 @@ import io
 import json
 import math
 import re
+import struct
 import tarfile
 from collections.abc import Callable
 from typing import Any, Literal
@@ -33,10 +34,10 @@ def check_key(key: str) -> None:
 def header(name: str, size: int) -> bytes:
     """Return the 512-byte USTAR header of a member: mtime, uid and gid 0, mode 0644, no owner names.
 
-    Raises Problem for a name of more than 100 bytes or not ASCII, and for a size beyond USTAR's 8 GiB.
+    Raises Problem for a name of more than 100 bytes or not printable ASCII, and for a size beyond USTAR's 8 GiB.
     """
-    if not name.isascii() or len(name) > MEMBER_BYTES:
-        raise Problem(f"member {name!r}: a name has at most {MEMBER_BYTES} ASCII characters")
+    if not (name.isascii() and name.isprintable()) or len(name) > MEMBER_BYTES:
+        raise Problem(f"member {name!r}: a name has at most {MEMBER_BYTES} printable ASCII characters")
     info = tarfile.TarInfo(name)
     info.size = size
     try:
@@ -83,7 +84,7 @@ def encode_part(name: str, value: bytes | np.ndarray | dict[str, Any]) -> bytes:
 def decode_part(name: str, data: bytes) -> Any:
     """Return what a part says: npy → array, json → dict, cls → int, txt → str, arrow → pyarrow.Table, else bytes.
 
-    An empty part is None. Nothing is unpickled, and no array is larger than its data. Raises ValueError for bytes
+    An empty part is None. Nothing is unpickled, and no array or table is larger than its data. Raises ValueError for bytes
     that are not what the name says.
     """
     if not data:
@@ -120,13 +121,39 @@ def _npy_header(data: bytes) -> tuple[tuple[int, ...], Literal["C", "F"], np.dty
     shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
     if dtype.hasobject:
         raise ValueError("an array of Python objects, which could run code")
+    if not dtype.itemsize:  # any number of elements fits no bytes, and copying them takes for ever
+        raise ValueError(f"an array of {dtype}, whose elements take no bytes")
     return shape, "F" if fortran else "C", dtype
 
 
 def _decode_arrow(data: bytes) -> pa.Table:
+    for message in pa.ipc.MessageReader.open_stream(data):
+        if _is_compressed(message.type, message.metadata):
+            raise ValueError("a compressed Arrow stream, whose size only unpacking it could tell")
     table = pa.ipc.open_stream(data).read_all()
+    if table.num_rows > len(data):  # columns of nulls take no bytes
+        raise ValueError(f"{table.num_rows} rows do not fit its {len(data)} bytes")
     table.validate(full=True)
     return table
+
+
+def _is_compressed(kind: str, message: pa.Buffer) -> bool:
+    """Return whether an Arrow message has compressed buffers: pyarrow does not say, so its flatbuffer is looked at.
+
+    Fields by the order of Arrow's Message.fbs: Message.header 2, DictionaryBatch.data 1, RecordBatch.compression 3.
+    """
+    path = {"record batch": (2, 3), "dictionary": (2, 1, 3)}.get(kind, ())
+    (table,) = struct.unpack_from("<I", message)
+    for field in path:
+        (back,) = struct.unpack_from("<i", message, table)
+        vtable = table - back
+        (size,) = struct.unpack_from("<H", message, vtable)
+        slot = 4 + 2 * field
+        place = struct.unpack_from("<H", message, vtable + slot)[0] if slot < size else 0
+        if not place:
+            return False
+        table += place + struct.unpack_from("<I", message, table + place)[0]
+    return bool(path)
 
 
 DECODERS: dict[str, Callable[[bytes], Any]] = {

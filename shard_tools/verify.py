@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -11,14 +12,15 @@ import numpy as np
 import pyarrow as pa
 
 from .errors import Problem
-from .index import index_name, read_parquet, read_shard_index
+from .index import index_name, read_shard_index
 from .manifest import read_manifest
-from .schema import MEMBER_BYTES, PLAN, REJECTED, Manifest, Shard
+from .planned import check_plan, few
+from .schema import MEMBER_BYTES, Manifest, Shard, index_schema
 from .storage import Storage
-from .tar import BLOCK, END, check_key, decode_part, encode_part, header, padding, split_name
+from .tar import BLOCK, END, PART, check_key, decode_part, encode_part, header, padding, split_name
 
 CHUNK = 1 << 22
-PLANNED = ["source", "start", "end", "split", "group", "label", "shard"]  # what plan and index must agree on
+FACTS = ["source", "label", "group", "start", "end"]  # what json and index must agree on
 
 
 class Member(NamedTuple):
@@ -32,28 +34,22 @@ class Member(NamedTuple):
 def verify(root: str | os.PathLike[str], progress: Callable[[int], object] = lambda _: None) -> list[str]:
     """Return what is wrong with a data set, a line a finding; empty when all is well.
 
+    One shard is in memory at a time, and 16 bytes a sample. Of many findings of one kind the first are named.
     progress: called with the number of bytes of shards checked since the last call.
     Raises Problem or Misuse where there is no readable manifest.
     """
     manifest = read_manifest(root)
     storage = Storage(root)
     findings = [*_files(storage, manifest), *_counts(manifest)]
-    indexes: list[pa.Table] = []
-    json_keys: Counter[tuple[str, ...]] = Counter()
-    for shard in manifest.shards:
-        table = None
-        try:
-            table = read_shard_index(storage, manifest, shard)
-            indexes.append(table.append_column("shard", pa.array([shard.name[:-4]] * len(table), pa.string())))
-        except Problem as problem:
-            findings.append(str(problem))
-        findings += (f"{shard.name}: {text}" for text in _shard(storage, manifest, shard, table, json_keys, progress))
-    if len(json_keys) > 1:
-        *_, (rare, count) = json_keys.most_common()
-        findings.append(f"json: {count} samples have other keys than the rest: {', '.join(rare)}")
-    if len(indexes) == len(manifest.shards):  # otherwise every sample of the missing index would be named here too
-        findings += _plan(storage, manifest, indexes)
-    return findings
+    disagreements: list[str] = []
+    shards = _shards(storage, manifest, findings, progress)
+    try:
+        disagreements.extend(check_plan(storage, manifest, shards))
+    except Problem as problem:
+        disagreements.append(str(problem))
+        for _ in shards:  # the rest of them is checked all the same
+            pass
+    return findings + disagreements
 
 
 def _files(storage: Storage, manifest: Manifest) -> Iterator[str]:
@@ -62,9 +58,11 @@ def _files(storage: Storage, manifest: Manifest) -> Iterator[str]:
         ("shards", {shard.name for shard in manifest.shards}),
         ("index", {index_name(shard).split("/")[1] for shard in manifest.shards}),
     ):
-        yield from (f"{folder}/{name}: not in the manifest" for name in storage.names(folder) if name not in known)
-    if not storage.exists("README.md"):
-        yield "README.md: missing"
+        with suppress(OSError):  # not every web server lists its folders
+            yield from (f"{folder}/{name}: not in the manifest" for name in storage.names(folder) if name not in known)
+    with suppress(OSError):
+        if not storage.exists("README.md"):
+            yield "README.md: missing"
 
 
 def _counts(manifest: Manifest) -> Iterator[str]:
@@ -80,8 +78,33 @@ def _counts(manifest: Manifest) -> Iterator[str]:
     for layer in manifest.layers:
         if f"{layer}.npy" not in manifest.parts:
             yield f"manifest.json: layer {layer} has no part {layer}.npy"
+    if wrong := [part for part in manifest.parts if not PART.fullmatch(part)]:
+        yield f"manifest.json: part {wrong[0]!r}: no name of a part"
+    names = index_schema(list(manifest.parts), manifest.columns).names
+    for name, count in Counter(names).items():
+        if count > 1:
+            yield f"manifest.json: column {name} has the name of another column of the index"
     if manifest.classes and "cls" not in manifest.parts:
         yield "manifest.json: classes, but no part cls"
+
+
+def _shards(
+    storage: Storage, manifest: Manifest, findings: list[str], progress: Callable[[int], object]
+) -> Iterator[tuple[Shard, pa.Table | None]]:
+    """Yield each shard with its index, None where that is not readable, once what is wrong is among the findings."""
+    json_keys: Counter[tuple[str, ...]] = Counter()
+    for shard in manifest.shards:
+        table = None
+        try:
+            table = read_shard_index(storage, manifest, shard)
+        except Problem as problem:
+            findings.append(str(problem))
+        wrong = _shard(storage, manifest, shard, table, json_keys, progress)
+        findings += few((f"{shard.name}: {text}" for text in wrong), shard.name)
+        yield shard, table
+    if len(json_keys) > 1:
+        *_, (rare, count) = json_keys.most_common()
+        findings.append(f"json: {count} samples have other keys than the rest: {', '.join(rare)}")
 
 
 def _shard(
@@ -119,11 +142,12 @@ def _shard(
     yield from (
         f"sample {row['key']}: the index has split {row['split']}" for row in rows if row["split"] != shard.split
     )
-    shapes = {row["key"]: tuple(row["shape"]) for row in rows}
+    by_key = {row["key"]: row for row in rows}
     for name, offset, size in members:
         key, part = split_name(name)
         try:
-            _check_part(manifest, part, bytes(data[offset : offset + size]), shapes.get(key, ()), json_keys)
+            if key in by_key and part in manifest.parts:  # anything else is reported above
+                _check_part(manifest, part, bytes(data[offset : offset + size]), by_key[key], json_keys)
         except (ValueError, Problem) as error:
             yield f"sample {key}: {part}: {error}"
 
@@ -171,15 +195,16 @@ def _say(member: Member | None) -> str:
 
 
 def _check_part(
-    manifest: Manifest, part: str, data: bytes, shape: tuple[int, ...], json_keys: Counter[tuple[str, ...]]
+    manifest: Manifest, part: str, data: bytes, row: dict[str, Any], json_keys: Counter[tuple[str, ...]]
 ) -> None:
-    """Raise ValueError, or what decoding raises, when a part is not what the manifest says. shape: of the lattice."""
+    """Raise ValueError, or what decoding raises, when a part is not what the manifest and the index row say."""
     value = decode_part(part, data)
     if value is None:
         return
     if part == "json":
         encode_part(part, value)  # raises for null and lists of length one
         json_keys[tuple(sorted(value))] += 1
+        _check_facts(manifest, value, row)
     if part == "cls" and not -1 <= value < len(manifest.classes):
         raise ValueError(f"class {value}, the manifest has {len(manifest.classes)}")
     if not isinstance(value, np.ndarray):
@@ -188,6 +213,7 @@ def _check_part(
     dtype = layer.dtype if layer else manifest.parts[part].dtype
     if dtype and value.dtype != np.dtype(dtype):
         raise ValueError(f"{value.dtype}, the manifest says {dtype}")
+    shape = tuple(row["shape"])
     if layer and (value.shape[1:] if layer.kind == "vector" else value.shape) != shape:
         raise ValueError(f"shape {list(value.shape)} does not fit the lattice {list(shape)}")
     axes = manifest.parts[part].shape.split(",") if manifest.parts[part].shape and not layer else None
@@ -198,39 +224,10 @@ def _check_part(
         raise ValueError(f"shape {list(value.shape)}, the manifest says [{manifest.parts[part].shape}]")
 
 
-def _plan(storage: Storage, manifest: Manifest, indexes: list[pa.Table]) -> Iterator[str]:
-    """Yield where plan, index and rejects disagree, and keys that come twice."""
-    tables: dict[str, pa.Table] = {}
-    for name, schema in (("plan.parquet", PLAN), ("rejected.parquet", REJECTED)):
-        try:
-            tables[name] = read_parquet(storage, name)
-        except Problem as problem:
-            yield str(problem)
-            return
-        if not tables[name].schema.equals(schema):
-            yield f"{name}: its columns are not those of format {manifest.format}"
-            return
-    plan, rejected = tables["plan.parquet"], tables["rejected.parquet"]
-    if len(rejected) != manifest.rejected:
-        yield f"rejected.parquet: {len(rejected)} rows, the manifest says {manifest.rejected}"
-    planned = {row["key"]: row for row in plan.to_pylist()}
-    if len(planned) != len(plan):
-        yield "plan.parquet: a key comes twice"
-    refused = set(rejected["source"].to_pylist())
-    seen: set[str] = set()
-    for table in indexes:
-        for row in table.select(["key", *PLANNED]).to_pylist():
-            key = row["key"]
-            if key in seen:
-                yield f"sample {key}: its key comes twice in the data set"
-            elif key not in planned:
-                yield f"sample {key}: not in plan.parquet"
-            elif wrong := [name for name in PLANNED if row[name] != planned[key][name]]:
-                yield f"sample {key}: index and plan.parquet differ in {', '.join(wrong)}"
-            seen.add(key)
-    for key, row in planned.items():
-        if key not in seen and row["source"] not in refused:
-            yield f"sample {key}: planned from {row['source']}, but neither in a shard nor rejected"
-    built = {shard.name[:-4] for shard in manifest.shards}
-    if missing := sorted({row["shard"] for row in planned.values()} - built - set(manifest.gaps)):
-        yield f"plan.parquet: {missing[0]} is neither a shard nor a gap of the manifest"
+def _check_facts(manifest: Manifest, facts: dict[str, Any], row: dict[str, Any]) -> None:
+    """Raise ValueError when the json of a sample lacks what its index row says, or says something else."""
+    for name in [*FACTS, *manifest.columns]:
+        if name not in facts:
+            raise ValueError(f"no {name}")
+        if facts[name] != row[name] or isinstance(facts[name], bool) != isinstance(row[name], bool):
+            raise ValueError(f"{name} {facts[name]!r}, the index has {row[name]!r}")

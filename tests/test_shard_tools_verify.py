@@ -12,6 +12,7 @@ import pytest
 from shard_data import PARTS, make_dataset, make_samples
 
 from shard_tools.cli import main
+from shard_tools.compare import compare
 from shard_tools.inspect import summary
 from shard_tools.manifest import read_manifest, write_manifest
 from shard_tools.tar import encode_part
@@ -118,6 +119,44 @@ DAMAGE: list[tuple[Callable[[Path], object], str]] = [
         ),
         "its key comes twice in the data set",
     ),
+    (
+        lambda root: edit_table(
+            root, "index/train-000000.parquet", lambda rows: [{**rows[0], "key": "other"}, *rows[1:]]
+        ),
+        "sample other: not in plan.parquet",
+    ),
+    (
+        lambda root: edit_table(root, "plan.parquet", lambda rows: [rows[1], rows[0], *rows[2:]]),
+        "another order than in plan.parquet",
+    ),
+    (
+        lambda root: edit_table(root, "plan.parquet", lambda rows: [*rows[4:], *rows[:4]]),
+        "train-000000.tar: not in plan.parquet where it would stand",
+    ),
+    (lambda root: edit_table(root, "plan.parquet", lambda rows: rows[4:]), "train-000000.tar: not in plan.parquet"),
+    (
+        lambda root: edit_table(root, "plan.parquet", lambda rows: [{**row, "label": None} for row in rows]),
+        "plan.parquet: empty cells",
+    ),
+    (
+        lambda root: pq.write_table(pq.read_table(root / "plan.parquet").drop_columns("group"), root / "plan.parquet"),
+        "plan.parquet: its columns",
+    ),
+    (
+        lambda root: edit_table(root, "rejected.parquet", lambda rows: [{**rows[0], "start": 1.0}]),
+        "neither in a shard nor rejected",
+    ),
+    (
+        lambda root: rewrite(root, lambda number, parts, row: parts["json"].update(label="cow")),
+        "json: label 'cow', the index has '<b>cats</b>'",
+    ),
+    (lambda root: rewrite(root, lambda number, parts, row: parts["json"].pop("group")), "json: no group"),
+    (lambda root: edit_manifest(root, columns={"lens": "int64"}), "its columns are not those of the manifest's parts"),
+    (lambda root: edit_manifest(root, columns={"label": "string"}), "column label has the name of another column"),
+    (
+        lambda root: edit_manifest(root, parts={**PARTS, "../jpg": PARTS["jpg"]}),
+        "part '../jpg': no name of a part",
+    ),
 ]
 
 
@@ -129,12 +168,150 @@ def test_damage_is_found(root: Path, damage: Callable[[Path], object], says: str
     assert not any("\n" in finding for finding in findings)
 
 
+COLUMNS = {"city": "string", "year": "int64", "weight": "float64", "indoor": "bool"}
+FACTS = {"city": "Ulm", "year": 1999, "weight": 0.5, "indoor": True}
+
+
+def with_columns(root: Path, **in_json: object) -> Path:
+    """Write a data set whose samples have columns of a list; json has these instead."""
+    make_dataset(root)
+    shards = []
+    for old in read_manifest(root).shards:
+        name = old.name.removesuffix(".tar")
+        with ShardWriter(root, name, list(PARTS), COLUMNS) as writer:
+            for key, shard, parts, row in make_samples():
+                if shard == name:
+                    facts = {**parts["json"], **FACTS, **in_json}
+                    encoded = {part: encode_part(part, value) for part, value in {**parts, "json": facts}.items()}
+                    writer.add(key, encoded, {**row, **FACTS})
+            shard = writer.commit()
+        assert shard is not None
+        shards.append(shard)
+    edit_manifest(root, columns=COLUMNS, shards=shards)
+    return root
+
+
+def test_columns_of_a_list(tmp_path: Path) -> None:
+    assert verify(with_columns(tmp_path / "whole")) == []
+    for number, (name, value) in enumerate({"city": "Bonn", "year": 2000, "weight": "0.5", "indoor": 1}.items()):
+        findings = verify(with_columns(tmp_path / str(number), **{name: value}))
+        assert len(findings) == 12 and f"json: {name} {value!r}, the index has {FACTS[name]!r}" in findings[0]
+
+
+def test_absent_parts_are_fine(root: Path) -> None:
+    rewrite(root, lambda number, parts, row: parts.update({"jpg": b"", "saliency.npy": b"", "cls": b"-1"}))
+    assert [finding for finding in verify(root) if "sample" in finding] == []
+
+
+def test_many_findings_are_cut_short(tmp_path: Path) -> None:
+    root = make_dataset(tmp_path / "d")
+    with ShardWriter(root, "train-000000", list(PARTS)) as writer:
+        for number in range(100):
+            _, _, parts, row = make_samples()[0]
+            bad = {**parts, "json": {}, "saliency.npy": b"x"}
+            writer.add(f"k{number}", {p: encode_part(p, v) for p, v in bad.items()}, {**row, "key": f"k{number}"})
+        shard = writer.commit()
+    assert shard is not None
+    edit_manifest(root, shards=[shard, *read_manifest(root).shards[1:]])
+    findings = verify(root)
+    assert "train-000000.tar: and more of the kind" in findings
+    assert len(findings) < 100
+
+
+def test_row_groups_of_the_plan_do_not_matter(root: Path) -> None:
+    for rows in (1, 3, 100):
+        pq.write_table(pq.read_table(root / "plan.parquet"), root / "plan.parquet", row_group_size=rows)
+        assert verify(root) == []
+
+
 def test_every_flipped_bit_is_found(root: Path) -> None:
     whole = (root / TRAIN).read_bytes()
     for at in np.random.default_rng(0).integers(0, len(whole), 30):
         flip(root, int(at))
         assert verify(root)
         (root / TRAIN).write_bytes(whole)
+
+
+def changed(root: Path, to: Path, change: Callable[[Path], object]) -> Path:
+    shutil.copytree(root, to)
+    change(to)
+    return to
+
+
+def set_build(root: Path, **changes: object) -> None:
+    build = read_manifest(root).build
+    edit_manifest(root, build=build.model_copy(update=changes))
+
+
+def truncate_index(root: Path) -> None:
+    table = pq.read_table(root / "index/val-000000.parquet")
+    pq.write_table(table, root / "index/val-000000.parquet", compression="none")
+
+
+DIFFERENCES: list[tuple[Callable[[Path], object], list[str]]] = [
+    (
+        lambda root: set_build(root, config={"name": "b", "quality": 90}),
+        ["config.name: ", "config.quality: only in the"],
+    ),
+    (lambda root: set_build(root, versions={"mmmask": "2"}), ['versions.mmmask: "0" and "2"']),
+    (
+        lambda root: edit_manifest(root, statistics={"mean": [1.0]}),
+        ["manifest.statistics.mean", "manifest.statistics.std"],
+    ),
+    (lambda root: (root / TRAIN).unlink(), ["in {root} it is missing", "other bytes"]),
+    (lambda root: flip(root, 1600), ["in {root} it is damaged", "other bytes", "jpg: from byte 64 on"]),
+    (
+        lambda root: edit_manifest(root, shards=read_manifest(root).shards[:2]),
+        ["val-000000.tar: only in"],
+    ),
+    (
+        lambda root: rewrite(root, lambda number, parts, row: parts["json"].update(width=number + 24)),
+        ["train-000000.tar: other bytes", "json: json.width: 24 and 25"],
+    ),
+    (
+        lambda root: rewrite(root, lambda number, parts, row: parts["saliency.npy"].__setitem__((0, 0), 7)),
+        ["train-000000.tar: other bytes", "saliency.npy: 1 of 6 values differ"],
+    ),
+    (
+        lambda root: edit_table(root, "plan.parquet", lambda rows: [*rows[:2], {**rows[2], "group": "x"}, *rows[3:]]),
+        ["plan.parquet: row 2 differs in group"],
+    ),
+    (
+        lambda root: edit_table(root, "rejected.parquet", lambda rows: []),
+        ["rejected.parquet: row 0 is only in the first"],
+    ),
+    (truncate_index, ["index/val-000000.parquet: the rows are the same"]),
+]
+
+
+@pytest.mark.parametrize(("change", "says"), DIFFERENCES)
+def test_what_differs_is_said(
+    whole: Path,
+    tmp_path: Path,
+    change: Callable[[Path], object],
+    says: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    other = changed(whole, tmp_path / "other", change)
+    differences = compare(whole, other)
+    for text in says:
+        wanted = text.format(root=other).split("|")
+        assert any(part in line for part in wanted for line in differences), differences
+    code, out, _ = run(["verify", str(whole), "--against", str(other)], monkeypatch, capsys)
+    assert code == 1 and out.splitlines() == differences
+    assert compare(other, whole)
+
+
+def test_the_same_bytes_under_another_name(
+    whole: Path, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit_manifest(root, name="another")
+    seen: list[int] = []
+    assert compare(whole, root, seen.append) == []
+    assert sum(seen) == 2 * sum(shard.bytes for shard in read_manifest(whole).shards)
+    code, out, _ = run(["verify", str(whole), "--against", str(root), "--json"], monkeypatch, capsys)
+    assert code == 0 and json.loads(out)["identical"] is True and json.loads(out)["differences"] == []
 
 
 def test_summary(whole: Path) -> None:
@@ -177,6 +354,7 @@ def test_commands(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     [
         (["inspect", "nowhere"], "no data set here"),
         (["inspct", "x"], "did you mean inspect"),
+        (["verify", "x", "--agianst", "y"], "did you mean --against"),
         (["verify", "x", "--jsn"], "did you mean --json"),
         (["view", "x", "--out", "y", "--count", "0"], "at least 1"),
         (["view", "x"], "--out"),
