@@ -13,7 +13,7 @@ from shard_tools.arguments import Parser, run
 from shard_tools.errors import Misuse
 from shard_tools.inspect import summary
 
-from .data.stream import Packs, open_sources
+from .data.stream import Packs, open_sources, split_path
 from .pictures import loss_figure, reconstruction_figure, reconstructions, to_bytes, write
 from .run import load_run, read_data
 
@@ -57,7 +57,7 @@ def main(argv: list[str]) -> None:
         },
         losses=_embed(loss_figure(folder), "svg"),
         last=json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1]),
-        cards=[summary(path) for path in paths],
+        cards=[summary(root) for path in paths for root in split_path(path)],
         config=(folder / "config.yaml").read_text(),
         environment={"python": platform.python_version(), "machine": platform.machine()}
         | {package: version(package) for package in ("mmmask", "torch", "timm", "numpy")},

@@ -14,7 +14,7 @@ import yaml
 from shard_tools.errors import Misuse, Problem
 
 from .config import Config, parse, save_config
-from .data.stream import Source
+from .data.stream import Source, split_path
 from .modality import Modality, get_modality
 from .model import MaskedAutoencoder
 from .training import checkpoint
@@ -36,8 +36,7 @@ def open_run(folder: Path, config: Config, sources: dict[str, Source]) -> dict[s
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "spec.json").write_text(json.dumps(spec))
             roots = [dataset.root for source in sources.values() for dataset in source.datasets]
-            paths = [root if "://" in root else os.path.abspath(root) for root in roots]
-            (folder / "data.json").write_text(json.dumps(paths))
+            (folder / "data.json").write_text(json.dumps([_absolute(root) for root in roots]))
             save_config(config, folder / "config.yaml")
         except OSError as error:
             raise Misuse(f"{folder}: no run can be written there: {error.strerror}") from None
@@ -50,6 +49,11 @@ def _describe(name: str, source: Source) -> dict[str, Any]:
     except (KeyError, IndexError, TypeError, ValueError) as error:
         roots = ", ".join(dataset.root for dataset in source.datasets)
         raise Problem(f"{roots}: the manifest's statistics do not hold {error}; build the data set again") from None
+
+
+def _absolute(path: str) -> str:
+    """Return a path of data sets as it is called from any folder."""
+    return "+".join(root if "://" in root else os.path.abspath(root) for root in split_path(path))
 
 
 def read_data(folder: Path) -> list[str]:

@@ -18,6 +18,7 @@ examples:
   python -m mmmask.train --config configs/train/demo.yaml --data data/photos data/clips --output runs/first
   python -m mmmask.train --config configs/train/demo.yaml --data data/photos --output runs/long --steps 5000 \\
       --optim.lr 3e-4 --modalities.image.ratio 0.6 --modalities.image.view.size 96
+  python -m mmmask.train --data data/photos+data/photos_depth --output runs/layers
   torchrun --nproc-per-node 2 -m mmmask.train --config configs/train/demo.yaml --data data/photos \\
       --output runs/two --packs 2
 
@@ -35,7 +36,12 @@ def make_parser() -> Parser:
     parser = Parser(prog="python -m mmmask.train", description=__doc__, epilog=EXAMPLES + listed)
     parser.add_argument("--config", metavar="FILE", help="YAML file; without it, the defaults below")
     parser.add_argument(
-        "--data", nargs="+", action="extend", metavar="DIR", help="shard data sets, of any modalities", required=True
+        "--data",
+        nargs="+",
+        action="extend",
+        metavar="DIR",
+        required=True,
+        help="shard data sets, of any modalities; A+B reads an overlay's layers beside its base",
     )
     parser.add_argument("--output", metavar="RUN", help="folder of the run", required=True)
     return parser

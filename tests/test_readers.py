@@ -5,11 +5,13 @@ import json
 import tarfile
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
 import webdataset as wds
 from conftest import MODALITIES
+from retold import make_absent
 
 import shard_tools
 
@@ -66,6 +68,16 @@ def test_webdataset_decodes_the_same(data: tuple[str, shard_tools.Dataset]) -> N
     assert seen == len(ds)
 
 
+def test_absent_samples_are_left_out_by_their_empty_payload(built: dict[str, Path], tmp_path: Path) -> None:
+    keys = shard_tools.open(built["image"], "train").keys
+    root = make_absent(built["image"], tmp_path / "gapped", {keys[0], keys[3]})
+    ds = shard_tools.open(root, "train")
+    assert {part for part, value in ds[3].items() if value is None} == {"jpg", "saliency.npy", "regions.npy"}
+    urls = [f"{root}/shards/{shard.name}" for shard in ds.shards]
+    there = wds.WebDataset(urls, shardshuffle=False).select(lambda sample: sample["jpg"]).decode()
+    assert [sample["__key__"] for sample in there] == [key for key in keys if key not in (keys[0], keys[3])]
+
+
 def test_hugging_face_loads_it(
     data: tuple[str, shard_tools.Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,6 +122,37 @@ def test_ray_data_reads_the_folder(data: tuple[str, shard_tools.Dataset], cluste
             if isinstance(value, np.ndarray):
                 told = np.load(io.BytesIO(theirs[part])) if isinstance(theirs[part], bytes) else theirs[part]
                 np.testing.assert_array_equal(told, value)
+
+
+@pytest.mark.parametrize("start", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
+def test_torch_loads_it_in_workers(built: dict[str, Path], start: str) -> None:
+    from torch.utils.data import ConcatDataset, DataLoader
+
+    every = [shard_tools.open(built[name]) for name in MODALITIES]
+    walked = [sample for ds in every for sample in ds]  # opens the files, which a fork must not share
+    loader = DataLoader(
+        ConcatDataset(every), batch_size=7, num_workers=2, collate_fn=list, multiprocessing_context=start
+    )
+    loaded = [sample for batch in loader for sample in batch]
+    assert len(loaded) == len(walked)
+    for theirs, ours in zip(loaded, walked, strict=True):
+        assert_equal(theirs, ours)
+
+
+def test_duckdb_finds_the_bytes_by_the_index(data: tuple[str, shard_tools.Dataset]) -> None:
+    modality, ds = data
+    index, payload = f"{ds.root}/index/*.parquet", PAYLOAD[modality]
+    counts = duckdb.sql(f"SELECT split, count(*) FROM '{index}' GROUP BY split").fetchall()
+    assert dict(counts) == ds.manifest.splits
+    rows = duckdb.sql(
+        f"""SELECT key, parse_filename(filename, true), "{payload}.offset", "{payload}.size"
+        FROM read_parquet('{index}', filename=true) WHERE "{payload}.size" > 0"""
+    ).fetchall()
+    assert len(rows) == len(ds)
+    for key, shard, offset, size in rows:
+        with open(f"{ds.root}/shards/{shard}.tar", "rb") as tar:
+            tar.seek(offset)
+            assert tar.read(size) == ds.raw(ds.find(key))[payload]
 
 
 def assert_equal(a: dict, b: dict) -> None:
