@@ -248,7 +248,7 @@ class _Server:
             parts = {part: blob[offset : offset + size] for part, (offset, size) in places["parts"].items()}
             layers = self.modality.look(parts) if any(parts.values()) else {}
             named: dict[str, Any] = {f"{name}.npy": layers.get(name, b"") for name in self.modality.layers}
-            yield Sample(named, tuple(places["shape"]))
+            yield Sample(named, tuple(places["shape"]), None)
 
     def _local(self, path: str, offset: int, size: int, name: str) -> str:
         """Return a local file with the bytes of an input."""
