@@ -14,7 +14,15 @@ from typing import Any
 import av
 import numpy as np
 from av.video.frame import PictureType, VideoFrame
-from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+from av.video.reformatter import (
+    ColorPrimaries,
+    ColorRange,
+    Colorspace,
+    ColorTrc,
+    Interpolation,
+    VideoReformatter,
+)
+from av.video.stream import VideoStream
 
 GOP = 16
 X264 = {
@@ -26,10 +34,16 @@ X264 = {
 }
 MUXER = {"movflags": "+faststart", "fflags": "+bitexact"}
 SCALING = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+SAMPLING = Interpolation.POINT | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+HIGH_DYNAMIC_RANGE = frozenset([ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67])  # PQ and HLG
+STANDARD = {"dst_color_trc": ColorTrc.BT709, "dst_color_primaries": ColorPrimaries.BT709}
 
 
 class Scaler:
-    """Brings frames of any size and pixel format to 8-bit 4:2:0 of one size, in BT.601 colours of limited range."""
+    """Brings frames of any size and pixel format to 8-bit 4:2:0 of one size, in BT.601 colours of limited range.
+
+    High dynamic range becomes standard: its reference white (203 cd/m²) is white, and what is brighter is cut off.
+    """
 
     def __init__(self, width: int, height: int) -> None:
         self.width, self.height = width, height
@@ -46,7 +60,28 @@ class Scaler:
             dst_color_range=ColorRange.MPEG,
             interpolation=SCALING,
             threads=1,
+            **(STANDARD if frame.color_trc in HIGH_DYNAMIC_RANGE else {}),
         )
+
+
+class Sampler:
+    """Takes every so many pixels of both axes of a frame, as RGB."""
+
+    def __init__(self, stride: int) -> None:
+        self.stride = stride
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, frame: VideoFrame) -> np.ndarray:
+        """Return the pixels, uint8 [N, 3]."""
+        sampled = self._reformatter.reformat(
+            frame,
+            max(frame.width // self.stride, 1),
+            max(frame.height // self.stride, 1),
+            "rgb24",
+            interpolation=SAMPLING,
+            threads=1,
+        )
+        return sampled.to_ndarray().reshape(-1, 3)
 
 
 def payload_size(width: int, height: int, size: int) -> tuple[int, int]:
@@ -80,9 +115,14 @@ def encode_clip(frames: Iterable[VideoFrame], width: int, height: int, rate: Fra
 
 
 def decode_clip(clip: bytes) -> Iterator[tuple[VideoFrame, np.ndarray | None]]:
-    """Yield each frame of a clip with its motion vectors (FFmpeg's AVMotionVector records), None in key frames."""
+    """Yield each frame of a clip with its motion vectors (FFmpeg's AVMotionVector records), None in key frames.
+
+    Raises FFmpegError, ValueError for something else than a clip.
+    """
     with av.open(io.BytesIO(clip), "r", format="mp4") as container:
-        stream = container.streams.video[0]
+        stream = container.streams.best("video")
+        if not isinstance(stream, VideoStream) or stream.codec_context is None:
+            raise ValueError("it has no video")
         stream.codec_context.thread_count = 1
         stream.codec_context.options = {"flags2": "+export_mvs"}
         for frame in container.decode(stream):
@@ -94,3 +134,18 @@ def luma(frame: VideoFrame) -> np.ndarray:
     """Return the Y plane of a 4:2:0 frame as stored, uint8 [H, W], without a copy."""
     plane = frame.planes[0]
     return np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
+
+
+def reduce_luma(frame: VideoFrame, cell: int) -> np.ndarray:
+    """Return the Y plane at a pixel a lattice cell, uint8 [ceil(H / cell), ceil(W / cell)]: the rounded means.
+
+    The last cell of an axis may be smaller.
+    """
+    plane = luma(frame)
+    height, width = plane.shape
+    rows, columns = -(-height // cell), -(-width // cell)
+    whole = np.zeros((rows * cell, columns * cell), np.uint8)
+    whole[:height, :width] = plane
+    sums = whole.reshape(rows, cell, columns * cell).sum(1, dtype=np.uint32).reshape(rows, columns, cell).sum(2)
+    down, across = (np.minimum(side - np.arange(0, side, cell), cell) for side in (height, width))
+    return np.rint(sums / np.multiply.outer(down, across)).astype(np.uint8)

@@ -1,21 +1,25 @@
 """Videos: the right frames at the right times, upright, in clips whose bytes repeat, with motion that points right."""
 
+import hashlib
 import io
-import os
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 from skimage import data
 
+from pipelines import frames
+from pipelines.clips import luma
 from pipelines.frames import Video as Frames
 from pipelines.modality import Piece, Reject, Sample, get_modality
 from pipelines.modality.video import Options, Video
+from pipelines.scenes import scene_starts
+from shard_tools.tar import encode_part
 
-REAL = os.environ.get("MMMASK_REAL_DATA", "")
 PHOTO = data.astronaut()  # 512×512
 
 
@@ -42,13 +46,19 @@ def write(
     stamps: Sequence[int] | None = None,
     options: dict[str, str] | None = None,
     rotation: int = 0,
+    **properties: object,
 ) -> str:
-    """Write frames with FFmpeg; stamps in milliseconds instead of the rate. Skips the test without the encoder."""
+    """Write frames with FFmpeg; stamps in milliseconds instead of the rate. Skips the test without the encoder.
+
+    properties: of the encoder, in PyAV's words.
+    """
     if codec not in av.codecs_available:
         pytest.skip(f"this FFmpeg has no {codec}")
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate, options=options or {})
         stream.pix_fmt = pixels
+        for name, value in properties.items():
+            setattr(stream.codec_context, name, value)
         if rotation:
             stream.set_display_rotation(rotation)
         for number, rgb in enumerate(frames):
@@ -63,12 +73,12 @@ def write(
     return str(path)
 
 
-def build(path: str, **options: float) -> list[Sample | Reject]:
-    video = Video(Options(**options))
+def build(path: str, layers: Sequence[str] | None = None, **options: Any) -> list[Sample | Reject]:
+    video = Video(Options(**options), layers=layers)
     return list(video.build(path, video.probe(path)))
 
 
-def build_one(path: str, **options: float) -> Sample:
+def build_one(path: str, **options: Any) -> Sample:
     (sample,) = build(path, **options)
     assert isinstance(sample, Sample)
     return sample
@@ -108,8 +118,9 @@ def test_sample_is_as_the_format_says(tmp_path: Path) -> None:
     json = sample.parts["json"]
     assert json == {
         "width": 274, "height": 256, "frames": 20, "fps": 8.0, "source_width": 320, "source_height": 300,
-        "source_fps": 8.0, "source_codec": "h264", "rotation": 0,
+        "source_fps": 8.0, "source_codec": "h264", "source_pixel_aspect": 1.0, "source_transfer": "", "rotation": 0,
     }  # fmt: skip
+    assert json.keys() == Video.facts.keys()
     assert sample.shape == (20, 16, 18)
     assert set(sample.parts) == {*Video.parts, *(f"{name}.npy" for name in Video.layers)}
     for name, layer in Video.layers.items():
@@ -208,6 +219,171 @@ def test_seeking_finds_what_reading_on_finds(
     assert isinstance(build(path)[0], Sample)
 
 
+def shown(path: str, times: Sequence[float]) -> list[bytes]:
+    """Return the pixels of the frames shown at some times, compressed to nothing but their equality."""
+    return [hashlib.sha256(frame.to_ndarray().tobytes()).digest() for frame in Frames(path).frames(times)]
+
+
+SKIPPED = [
+    ("a.mp4", "libx264", {"x264-params": "keyint=40:bframes=3"}),
+    ("a.mkv", "libx264", {"x264-params": "keyint=40:bframes=8:b-pyramid=none:b-adapt=0"}),
+    ("a.ts", "libx264", {"x264-params": "keyint=12:open-gop=1:bframes=3"}),
+    ("a.mp4", "libx264", {"x264-params": "interlaced=1:bframes=3"}),
+    ("a.flv", "libx264", {"bf": "2"}),
+    ("a.mpg", "mpeg2video", {"bf": "2", "g": "12"}),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options"), SKIPPED, ids=[f"{c[1]}-{c[0][2:]}-{i}" for i, c in enumerate(SKIPPED)]
+)
+@pytest.mark.parametrize("begin", [0.0, 1.3, 2.48])
+def test_skipping_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, codec: str, options: dict[str, str], begin: float
+) -> None:
+    path = write(tmp_path / name, pan(100, 2, 1, 128, 96), codec, rate=25, options=options)
+    grids = [[begin + number / rate for number in range(int(1.5 * rate))] for rate in (1, 3, 8, 25)]
+    skipped = [shown(path, times) for times in grids]
+    monkeypatch.setattr(frames, "SKIPPING", frozenset())
+    assert skipped == [shown(path, times) for times in grids]
+    assert all(skipped)
+
+
+def test_frames_do_not_depend_on_what_was_asked_before(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mp4", pan(150, 2, 1, 128, 96), rate=25, options={"x264-params": "keyint=25:bframes=3"})
+    calls = [[0.0, 1.0], [0.5, 0.9], [1.0], [4.4, 4.5], [4.52], [4.6, 5.9], [1.04, 1.08], [1.08, 1.1], [5.5]]
+    video = Frames(path)
+    for times in calls:
+        read = [frame.to_ndarray().tobytes() for frame in video.frames(times)]
+        assert read == [frame.to_ndarray().tobytes() for frame in Frames(path).frames(times)]
+    next(video.frames([0.0, 5.0]))  # given up
+    (frame,) = video.frames([0.12])
+    assert frame.to_ndarray().tobytes() == next(Frames(path).frames([0.12])).to_ndarray().tobytes()
+
+
+@pytest.mark.parametrize(
+    ("stride", "frames_", "ranges"),
+    [
+        (None, 16, [(0, 2), (2, 4), (4, 6), (6, 7.5)]),
+        (2.0, 16, [(0, 2), (2, 4), (4, 6), (6, 7.5)]),
+        (3.0, 16, [(0, 2), (3, 5), (6, 7.5)]),
+        (1.0, 32, [(0, 4), (1, 5), (2, 6), (3, 7), (4, 7.5)]),
+        (5.0, 64, [(0, 7.5)]),
+        (1.5, 8, [(0, 1), (1.5, 2.5), (3, 4), (4.5, 5.5), (6, 7)]),
+    ],
+)
+def test_stride(tmp_path: Path, stride: float | None, frames_: int, ranges: list[tuple[float, float]]) -> None:
+    path = write(tmp_path / "a.mp4", numbered(60), options={"preset": "ultrafast"})
+    pieces = Video(Options(stride=stride, frames=frames_)).probe(path)
+    assert [(piece.start, piece.end) for piece in pieces] == ranges
+
+
+@pytest.mark.parametrize("start", [0.0, 0.3, 1.25, 3.0])
+def test_any_range_can_be_asked_for(tmp_path: Path, start: float) -> None:
+    path = write(tmp_path / "a.mp4", numbered(100), rate=25)
+    (sample,) = Video(Options()).build(path, [Piece(start, start + 0.5)])
+    assert isinstance(sample, Sample)
+    assert sample.parts["json"]["frames"] == 4
+    expected = [20 + 2 * int((start + number / 8) * 25 + 0.05) for number in range(4)]
+    assert [frame.mean() for frame in decode(sample.parts["mp4"])] == pytest.approx(expected, abs=2)
+    (whole,) = Video(Options()).build(path, [Piece()])
+    assert isinstance(whole, Sample)
+    assert whole.parts["json"]["frames"] == 32
+
+
+def scenes(lengths: Sequence[int]) -> Iterator[np.ndarray]:
+    """Yield scenes of some frames, each a camera that moves over another photograph."""
+    for photo, length in zip((PHOTO, data.coffee(), data.chelsea()), lengths, strict=True):
+        for number in range(length):
+            yield np.ascontiguousarray(photo[number % 40 : number % 40 + 240, number % 90 : number % 90 + 320])
+
+
+@pytest.mark.parametrize(
+    "encoder", ["scenecut=40:keyint=250", "scenecut=0:keyint=60", "scenecut=0:keyint=7:min-keyint=7"]
+)
+def test_clips_do_not_straddle_a_change_of_scene(tmp_path: Path, encoder: str) -> None:
+    path = write(tmp_path / "a.mp4", scenes([75, 90, 110]), rate=25, options={"x264-params": encoder})
+    assert scene_starts(path) == pytest.approx([3.0, 6.6], abs=1e-3)
+    options = Options(cut="scene", frames=16)
+    pieces = Video(options).probe(path)
+    starts = [0, 2, 3, 5, 6.6, 8.6, 10.6]
+    assert [piece.start for piece in pieces] == pytest.approx(starts, abs=1e-3)
+    for sample in Video(options).build(path, pieces):
+        assert isinstance(sample, Sample)
+        colours = [frame.mean((0, 1)) for frame in decode(sample.parts["mp4"])]
+        assert np.ptp(colours, axis=0).max() < 25
+
+
+def test_scenes_of_one_scene_and_of_nothing_but_key_frames(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mp4", pan(50, 2), rate=25)
+    assert scene_starts(path) == []
+    assert Video(Options(cut="scene")).probe(path) == Video(Options()).probe(path)
+    path = write(tmp_path / "b.avi", scenes([75, 90, 110]), "mjpeg", "yuvj420p", rate=25)
+    assert scene_starts(path) == pytest.approx([3.0, 6.6], abs=0.5)
+
+
+def test_pixels_become_square(tmp_path: Path) -> None:
+    wide = write(tmp_path / "a.mp4", pan(4, width=180, height=144), sample_aspect_ratio=Fraction(64, 45))
+    sample = build_one(wide)
+    json = sample.parts["json"]
+    assert (json["width"], json["height"]) == (256, 144)
+    assert (json["source_width"], json["source_height"]) == (180, 144)
+    assert json["source_pixel_aspect"] == pytest.approx(64 / 45)
+    assert sample.shape == (4, 9, 16)
+    turned = write(tmp_path / "b.mp4", pan(4, width=180, height=144), rotation=90, sample_aspect_ratio=Fraction(64, 45))
+    json = build_one(turned).parts["json"]
+    assert (json["width"], json["height"]) == (100, 180)
+    lying = write(tmp_path / "c.mp4", pan(4, width=180, height=144), sample_aspect_ratio=Fraction(500, 1))
+    assert build_one(lying).parts["json"]["source_pixel_aspect"] == 1.0
+
+
+@pytest.mark.parametrize("rotation", [0, 90])
+def test_high_dynamic_range_becomes_standard(tmp_path: Path, rotation: int) -> None:
+    code = 0.5807  # of 203 cd/m², the white of print, by SMPTE ST 2084
+    grey = iter([np.full((48, 64, 3), round(code * 255), np.uint8)] * 4)
+    bt2020 = {"color_trc": 16, "color_primaries": 9, "colorspace": 9, "color_range": 1}
+    sample = build_one(
+        write(tmp_path / "a.mp4", grey, pixels="yuv420p10le", options={"crf": "4"}, rotation=rotation, **bt2020),
+        layers=[],
+    )
+    assert sample.parts["json"]["source_transfer"] == "smpte2084"
+    assert decode(sample.parts["mp4"])[0].mean() > 240
+
+
+def test_layers_by_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "pan.mp4", pan(20, 5))
+    everything = build_one(path)
+    for chosen in (["saliency"], ["motion"], ["motion_valid", "saliency"], ["motion", "motion_valid"]):
+        sample = build_one(path, layers=chosen)
+        assert set(sample.parts) == {"mp4", "json", *(f"{name}.npy" for name in chosen)}
+        for name in ("mp4", "json", *(f"{name}.npy" for name in chosen)):
+            assert encode_part(name, sample.parts[name]) == encode_part(name, everything.parts[name])
+        assert sample.summary == everything.summary
+    monkeypatch.setattr("pipelines.modality.video.decode_clip", None)  # nobody calls it
+    assert set(build_one(path, layers=[]).parts) == {"mp4", "json"}
+
+
+def test_look_sees_what_build_saw(tmp_path: Path) -> None:
+    sample = build_one(write(tmp_path / "pan.mp4", pan(20, 5, width=330, height=250)))
+    looked = Video(Options()).look({"mp4": sample.parts["mp4"], "json": b""})
+    assert list(looked) == list(Video.layers)
+    for name, layer in looked.items():
+        assert (layer == sample.parts[f"{name}.npy"]).all()
+    with pytest.raises(Reject) as caught:
+        Video(Options()).look({"mp4": sample.parts["mp4"][:400]})
+    assert caught.value.error == "Corrupt"
+
+
+def test_saliency_is_of_the_luma(tmp_path: Path) -> None:
+    """The middle of a picture with a single bright patch stands out."""
+    frame = np.full((128, 160, 3), 60, np.uint8)
+    frame[48:64, 64:80] = 250
+    sample = build_one(write(tmp_path / "a.mp4", iter([frame] * 3)))
+    with av.open(io.BytesIO(sample.parts["mp4"])) as container:
+        assert luma(next(container.decode(video=0)))[48:64, 64:80].mean() > 200
+    assert np.unravel_index(sample.parts["saliency.npy"][0].argmax(), (8, 10)) == (3, 4)
+
+
 @pytest.mark.parametrize("degrees", [90, 180, 270])
 def test_rotation_is_undone(tmp_path: Path, degrees: int) -> None:
     upright = np.ascontiguousarray(PHOTO[:160, 100:320])
@@ -288,10 +464,25 @@ def test_damage_in_the_middle_costs_little(tmp_path: Path) -> None:
     assert sample.parts["json"]["frames"] >= 40
 
 
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4", "a.ts"])
+def test_a_damaged_frame_does_not_depend_on_the_other_pieces(tmp_path: Path, name: str) -> None:
+    path = Path(write(tmp_path / name, pan(75, 2), rate=25, options={"g": "25", "bf": "3"}))
+    damaged = bytearray(path.read_bytes())
+    for place in range(len(damaged) // 4, len(damaged) * 8 // 9, len(damaged) // 9):
+        damaged[place : place + 40] = bytes(40)
+    path.write_bytes(damaged)
+    video = Video(Options(frames=8))
+    pieces = video.probe(str(path))
+    together = [sample for sample in video.build(str(path), pieces) if isinstance(sample, Sample)]
+    alone = [next(iter(video.build(str(path), [piece]))) for piece in pieces]
+    assert [sample.parts["mp4"] for sample in together] == [
+        one.parts["mp4"] for one in alone if isinstance(one, Sample)
+    ]
+
+
 @pytest.mark.real
-@pytest.mark.skipif(not REAL, reason="MMMASK_REAL_DATA is not set")
-def test_real_files() -> None:
-    paths = sorted(path for path in Path(REAL, "video").rglob("*") if path.suffix in Video.suffixes)
+def test_real_files(real_data: Path) -> None:
+    paths = sorted(path for path in (real_data / "video").rglob("*") if path.suffix in Video.suffixes)
     assert paths
     video = Video(Options(frames=16))
     for path in paths:
@@ -300,3 +491,12 @@ def test_real_files() -> None:
         assert isinstance(sample, Sample), (path, sample)
         assert min(sample.parts["json"]["width"], sample.parts["json"]["height"]) <= 256
         assert sample.parts["motion_valid.npy"].any()
+
+
+@pytest.mark.real
+def test_skipping_changes_nothing_in_real_files(real_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = sorted(path for path in (real_data / "video").rglob("*") if path.suffix in Video.suffixes)
+    times = [3.0 + number / 8 for number in range(16)]
+    skipped = [shown(str(path), times) for path in paths]
+    monkeypatch.setattr(frames, "SKIPPING", frozenset())
+    assert skipped == [shown(str(path), times) for path in paths]

@@ -4,6 +4,8 @@ The stored clips have one reference, the frame before, and no B-frames, so every
 from compressed video as a signal: Wu et al., "Compressed Video Action Recognition", CVPR 2018.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from pipelines.layers.pool import quantise
@@ -30,21 +32,27 @@ VALID_SPEC = Layer(
 )
 
 
-def motion(vectors: np.ndarray | None, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the motion of one frame as (uint8 [2, height, width], valid uint8 [height, width]), in cells.
+def motion(vectors: Sequence[np.ndarray | None], height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the motion of T frames as (uint8 [2, T, height, width], valid uint8 [T, height, width]), in cells.
 
-    vectors: FFmpeg's AVMotionVector records of a frame: where a block's centre is (dst) and, as motion / motion_scale,
-    how far off in the frame before its content was found. Content therefore moved by the negative of it.
+    vectors: of each frame FFmpeg's AVMotionVector records, None in key frames: where a block's centre is (dst) and, as
+    motion / motion_scale, how far off in the frame before its content was found. Content therefore moved by the
+    negative of it.
     """
-    if vectors is None or not len(vectors):
-        return np.full((2, height, width), SPEC.fill, np.uint8), np.zeros((height, width), np.uint8)
-    cell = np.clip(vectors["dst_y"] // CELL, 0, height - 1) * width + np.clip(vectors["dst_x"] // CELL, 0, width - 1)
-    area = vectors["w"].astype(np.float64) * vectors["h"]
-    covered = np.bincount(cell, area, height * width)
+    lattice = (len(vectors), height, width)
+    cells = len(vectors) * height * width
+    if not (moving := [(number, records) for number, records in enumerate(vectors) if records is not None]):
+        return np.full((2, *lattice), SPEC.fill, np.uint8), np.zeros(lattice, np.uint8)
+    blocks = np.concatenate([records for _, records in moving])
+    frame = np.repeat([number for number, _ in moving], [len(records) for _, records in moving])
+    y, x = np.clip(blocks["dst_y"] // CELL, 0, height - 1), np.clip(blocks["dst_x"] // CELL, 0, width - 1)
+    cell = (frame * height + y) * width + x
+    area = blocks["w"].astype(np.float64) * blocks["h"]
+    covered = np.bincount(cell, area, cells)
     valid = covered >= CELL * CELL / 2
     moved = [
-        np.bincount(cell, -vectors[axis] / vectors["motion_scale"] * area, height * width) / np.maximum(covered, 1)
+        np.bincount(cell, -blocks[axis] / blocks["motion_scale"] * area, cells) / np.maximum(covered, 1)
         for axis in ("motion_x", "motion_y")
     ]
     stored = np.where(valid, quantise(np.stack(moved), SPEC.scale, SPEC.offset), np.uint8(SPEC.fill))
-    return stored.reshape(2, height, width), valid.reshape(height, width).astype(np.uint8)
+    return stored.reshape(2, *lattice), valid.reshape(lattice).astype(np.uint8)

@@ -1,19 +1,21 @@
 """Videos: any common container and codec → short H.264 clips at the rate training reads, with motion and saliency."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
-from typing import Any
+from itertools import chain, count, islice, pairwise
+from typing import Any, Literal
 
 import numpy as np
-from av.video.reformatter import VideoReformatter
+from av.error import FFmpegError
+from av.video.frame import VideoFrame
 from pydantic import Field
 
-from pipelines.clips import SCALING, Scaler, decode_clip, encode_clip, luma, payload_size
-from pipelines.codec import duration
-from pipelines.frames import Video as Source
-from pipelines.frames import frame_rate, open_video
+from pipelines.clips import Sampler, Scaler, decode_clip, encode_clip, payload_size, reduce_luma
+from pipelines.codec import duration, reason
+from pipelines.frames import Video as Frames
+from pipelines.frames import frame_rate, open_video, pixel_aspect, square
 from pipelines.layers import motion, saliency
-from pipelines.layers.pool import cell_means
+from pipelines.scenes import scene_starts
 from pipelines.statistics import mean_std, moments
 from shard_tools.schema import Part
 
@@ -35,6 +37,10 @@ class Options(base.Options):
     size: int = Field(256, ge=16, le=4096, description="shorter side in pixels; smaller videos are not enlarged")
     fps: float = Field(8.0, ge=0.1, le=240, description="frames a second; slower videos keep their own rate")
     frames: int = Field(64, ge=2, le=4096, description="frames of a clip; the last clip of a video may be shorter")
+    stride: float | None = Field(
+        None, ge=0.01, description="seconds from the start of a clip to that of the next (the length of a clip)"
+    )
+    cut: Literal["fixed", "scene"] = Field("fixed", description="scene: clips do not straddle a change of scene")
 
 
 class Video(Modality[Options]):
@@ -43,48 +49,86 @@ class Video(Modality[Options]):
     name = "video"
     suffixes = SUFFIXES
     Options = Options
-    layers = {  # noqa: RUF012 - as the base class declares
+    facts = {  # noqa: RUF012 - as the base class declares
+        "width": -1,
+        "height": -1,
+        "frames": -1,
+        "fps": -1.0,
+        "source_width": -1,
+        "source_height": -1,
+        "source_fps": -1.0,
+        "source_codec": "",
+        "source_pixel_aspect": -1.0,
+        "source_transfer": "",
+        "rotation": -1,
+    }
+    layers = {  # noqa: RUF012
         "motion": motion.SPEC,
         "motion_valid": motion.VALID_SPEC,
         "saliency": saliency.SPEC.model_copy(update={"cell": [1, CELL, CELL]}),
     }
     parts = {  # noqa: RUF012
         "mp4": Part(description="H.264 High, yuv420p, GOP 16, no B-frames, one reference, even sides", unit="pixel"),
-        "json": Part(
-            description="source, label, group, start, end, width, height, frames, fps, source_width, source_height, "
-            "source_fps, source_codec, rotation"
-        ),
+        "json": Part(description="source, label, group, start, end, " + ", ".join(facts)),
     }
 
     def probe(self, path: str) -> list[Piece]:
-        """Return the clips of a video, from its header. Raises Reject.
+        """Return the clips of a video, from its header; with `cut` scene from its key frames, too. Raises Reject.
 
-        Clips follow each other without a gap. A rest shorter than an eighth of a clip is left out, unless it is all.
+        Clips follow each other at the stride. A rest shorter than an eighth of a clip is left out, unless it is all.
         """
         container, stream = open_video(path)
         with container:
             seconds, rate = duration(container, stream), self._rate(frame_rate(stream))
-            width, height = payload_size(stream.codec_context.width, stream.codec_context.height, self.options.size)
-        total = round(seconds * rate)
-        if total < MIN_FRAMES:
+            context = stream.codec_context
+            shown = square(context.width, context.height, pixel_aspect(stream))
+        changes = scene_starts(path) if self.options.cut == "scene" else []
+        scenes = list(pairwise([0.0, *changes, seconds]))
+        shortest = max(self.options.frames // 8, MIN_FRAMES)
+        clips = [clip for begin, end in scenes for clip in self._clips(begin, end, rate, shortest)]
+        if not clips:
+            clips = [clip for begin, end in scenes for clip in self._clips(begin, end, rate, MIN_FRAMES)]
+        if not clips:
             raise Reject("TooShort", f"{seconds:.2f} s; a clip takes {MIN_FRAMES} frames, {float(rate):g} a second")
-        starts = range(0, total, self.options.frames)
-        lengths = [min(self.options.frames, total - start) for start in starts]
-        if len(lengths) > 1 and lengths[-1] < max(self.options.frames // 8, MIN_FRAMES):
-            lengths.pop()
+        width, height = payload_size(*shown, self.options.size)
         return [
-            Piece(float(start / rate), float((start + length) / rate), _expected_bytes(length, width, height))
-            for start, length in zip(starts, lengths, strict=False)
+            Piece(float(start), float(start + length / rate), _expected_bytes(length, width, height))
+            for start, length in clips
         ]
 
     def build(self, path: str, pieces: Sequence[Piece]) -> Iterator[Sample | Reject]:
-        """Yield a clip, or why there is none, for each piece. Raises Reject."""
-        video = Source(path)
-        for piece in pieces:
-            try:
-                yield self._clip(video, piece)
-            except Reject as reject:
-                yield reject
+        """Yield a clip, or why there is none, for each piece, whatever its seconds. Raises Reject."""
+        with Frames(path) as video:
+            shown = square(video.source.width, video.source.height, video.source.aspect)
+            scaler = Scaler(*payload_size(*shown, self.options.size))
+            for piece in pieces:
+                try:
+                    yield self._sample(video, scaler, piece)
+                except Reject as reject:
+                    yield reject
+
+    def look(self, parts: Mapping[str, bytes]) -> dict[str, np.ndarray]:
+        """Return the layers [T,h,w] (motion [2,T,h,w]) of a stored clip, as a reader sees it. Raises Reject."""
+        if not self.layers:
+            return {}
+        vectors, reduced = [], []
+        width = height = 0
+        try:
+            for frame, moved in decode_clip(parts["mp4"]):
+                vectors.append(moved)
+                height, width = -(-frame.height // CELL), -(-frame.width // CELL)
+                if "saliency" in self.layers:
+                    reduced.append(reduce_luma(frame, CELL))
+        except (FFmpegError, ValueError) as error:
+            raise Reject("Corrupt", f"the clip cannot be decoded: {reason(error)}") from error
+        if not vectors:
+            raise Reject("Corrupt", "not one frame of the clip can be decoded")
+        layers = {}
+        if self.layers.keys() & {"motion", "motion_valid"}:
+            layers["motion"], layers["motion_valid"] = motion.motion(vectors, height, width)
+        if "saliency" in self.layers:
+            layers["saliency"] = saliency.saliency(np.stack(reduced)[..., None])
+        return {name: layers[name] for name in self.layers}
 
     def statistics(self, summary: dict[str, Any]) -> dict[str, Any]:
         """Return {'mean': [3], 'std': [3]} of pixels 0..1."""
@@ -94,56 +138,66 @@ class Video(Modality[Options]):
         """Return the clips' frames a second."""
         return min(Fraction(self.options.fps), source).limit_denominator(1001)
 
-    def _clip(self, video: Source, piece: Piece) -> Sample:
+    def _clips(self, begin: float, end: float, rate: Fraction, shortest: int) -> Iterator[tuple[Fraction, int]]:
+        """Yield the start and the frames of the clips of a scene; none has fewer frames than `shortest`."""
+        length = self.options.frames
+        stride = length / rate if self.options.stride is None else Fraction(self.options.stride).limit_denominator(1000)
+        total = round((end - begin) * rate)
+        for number in count():
+            offset = number * stride
+            rest = total - round(offset * rate)
+            seen_whole = number and rest <= length - round(stride * rate)  # the clip before has it all
+            if rest < shortest or seen_whole:
+                return
+            yield Fraction(begin) + offset, min(length, rest)
+
+    def _sample(self, video: Frames, scaler: Scaler, piece: Piece) -> Sample:
         source, rate = video.source, self._rate(video.source.rate)
-        width, height = payload_size(source.width, source.height, self.options.size)
-        times = [float(piece.start + number / rate) for number in range(round((piece.end - piece.start) * rate))]
-        frames = list(map(Scaler(width, height), video.frames(times)))
-        if len(frames) < MIN_FRAMES:
-            raise Reject("Empty", f"{len(frames)} frames from second {piece.start:g}, though the header promises more")
-        clip = encode_clip(frames, width, height, rate)
-        layers, summary = _look(clip)
+        end = piece.end if piece.end >= 0 else video.seconds()
+        times = [float(piece.start + number / rate) for number in range(round((end - piece.start) * rate))]
+        frames = map(scaler, video.frames(times))
+        if len(first := list(islice(frames, MIN_FRAMES))) < MIN_FRAMES:
+            raise Reject("Empty", f"{len(first)} frames from second {piece.start:g}, though the header promises more")
+        seen = _Seen()
+        clip = encode_clip(seen(chain(first, frames)), scaler.width, scaler.height, rate)
+        layers = self.look({"mp4": clip})
         return Sample(
             parts={
                 "mp4": clip,
                 "json": {
-                    "width": width,
-                    "height": height,
-                    "frames": len(frames),
+                    "width": scaler.width,
+                    "height": scaler.height,
+                    "frames": seen.count,
                     "fps": float(rate),
                     "source_width": source.width,
                     "source_height": source.height,
                     "source_fps": float(source.rate),
                     "source_codec": source.codec,
+                    "source_pixel_aspect": source.aspect,
+                    "source_transfer": source.transfer,
                     "rotation": source.rotation,
                 },
-                **layers,
+                **{f"{name}.npy": layer for name, layer in layers.items()},
             },
-            shape=layers["saliency.npy"].shape,
-            summary=summary,
+            shape=(seen.count, -(-scaler.height // CELL), -(-scaler.width // CELL)),
+            summary=moments(np.concatenate(seen.pixels) / 255),
         )
 
 
-def _look(clip: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Return the layer parts [T,h,w] (motion [2,T,h,w]) of a clip and its pixel statistics, as a reader will see it."""
-    motions, valids, saliencies, pixels = [], [], [], []
-    to_rgb = VideoReformatter()
-    for number, (frame, vectors) in enumerate(decode_clip(clip)):
-        height, width = -(-frame.height // CELL), -(-frame.width // CELL)
-        moved, valid = motion.motion(vectors, height, width)
-        motions.append(moved)
-        valids.append(valid)
-        saliencies.append(saliency.saliency(cell_means(luma(frame), (CELL, CELL))[..., None]))
-        if number % STATISTICS_STRIDE == 0:
-            rgb: np.ndarray = to_rgb.reformat(frame, format="rgb24", interpolation=SCALING, threads=1).to_ndarray()
-            first = STATISTICS_STRIDE // 2
-            pixels.append(rgb[first::STATISTICS_STRIDE, first::STATISTICS_STRIDE].reshape(-1, 3))
-    layers = {
-        "motion.npy": np.stack(motions, axis=1),
-        "motion_valid.npy": np.stack(valids),
-        "saliency.npy": np.stack(saliencies),
-    }
-    return layers, moments(np.concatenate(pixels) / 255)
+class _Seen:
+    """Counts frames on their way into a clip and keeps a few of their pixels, for the statistics."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.pixels: list[np.ndarray] = []
+        self._sample = Sampler(STATISTICS_STRIDE)
+
+    def __call__(self, frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
+        for frame in frames:
+            if self.count % STATISTICS_STRIDE == 0:
+                self.pixels.append(self._sample(frame))
+            self.count += 1
+            yield frame
 
 
 def _expected_bytes(frames: int, width: int, height: int) -> int:
