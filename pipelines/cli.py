@@ -3,16 +3,17 @@
 import argparse
 import json
 import logging
-import math
+import os
+import sys
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic.fields import FieldInfo
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from shard_tools.arguments import Parser, run
+from shard_tools.arguments import Parser, number, run, size
 
 from .modality import Modality, get_modality, modality_names
 
@@ -28,12 +29,16 @@ EXAMPLES = """examples:
   shard-build --modality audio --help        (with the options of audio)
 
 A build that was stopped goes on when the same command is given again."""
-SIZES = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
 def main() -> None:
     """Run `shard-build` and exit."""
-    run(PROG, build_command)
+    try:
+        run(PROG, build_command)
+    except SystemExit as done:  # DuckDB's bindings complain at the end of an interpreter that had Ray in it
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(int(done.code or 0))
 
 
 def build_command(argv: list[str]) -> int:
@@ -97,36 +102,36 @@ def _parser(kind: type[Modality] | None) -> Parser:
     )
     add(
         "--val",
-        type=_number(float, 0, 1),
+        type=number(float, 0, 1),
         default=0.1,
         metavar="SHARE",
         help="share of the inputs for the split val (0.1)",
     )
     add("--seed", type=int, default=0, help="of splits and order (0)")
-    add("--shard-size", type=_size, default=256 * 10**6, metavar="BYTES", help="of a shard at most (256MB)")
+    add("--shard-size", type=size, default=256 * 10**6, metavar="BYTES", help="of a shard at most (256MB)")
     add(
         "--shard-samples",
-        type=_number(int, 1),
+        type=number(int, 1),
         metavar="N",
         help="samples of a shard at most (10000; 1000 with --group, where bytes do not count)",
     )
     add(
         "--timeout",
-        type=_number(float, 0.1),
+        type=number(float, 0.1),
         default=300.0,
         metavar="SECONDS",
         help="that an input may take for a sample (300)",
     )
-    add("--memory", type=_size, default=2 << 30, metavar="BYTES", help="that an input may take to decode (2GiB)")
+    add("--memory", type=size, default=2 << 30, metavar="BYTES", help="that an input may take to decode (2GiB)")
     add(
         "--rate",
-        type=_number(float, 1e-3),
+        type=number(float, 1e-3),
         metavar="N",
         help="requests a second, of all workers, for inputs behind URLs",
     )
-    add("--retries", type=_number(int, 0), default=3, metavar="N", help="of a request that fails (3)")
+    add("--retries", type=number(int, 0), default=3, metavar="N", help="of a request that fails (3)")
     add("--max-rejected", metavar="N|P%", help="stop when more inputs than this are rejected")
-    add("--workers", type=_number(int, 1), metavar="N", help="processes that decode (as many as there are CPUs)")
+    add("--workers", type=number(int, 1), metavar="N", help="processes that decode (as many as there are CPUs)")
     add("--ray-address", metavar="ADDRESS", help="of a running Ray cluster; without it one is started here")
     add("--overwrite", action="store_true", help="replace the data set that stands in --output")
     add("--json", action="store_true", help="print the closing summary as JSON")
@@ -153,35 +158,6 @@ def _flag(option: FieldInfo) -> dict[str, Any]:
     if typing.get_origin(kind) is typing.Literal:
         return flag | {"choices": typing.get_args(kind)}
     return flag | {"type": kind, "metavar": "N" if kind in (int, float) else "TEXT"}
-
-
-def _number(kind: type[int] | type[float], low: float, below: float = math.inf) -> Callable[[str], float]:
-    """Return what reads a number of this type, low ≤ number < below."""
-
-    def parse(text: str) -> float:
-        try:
-            value = kind(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r}: not a number") from None
-        if not low <= value < below:
-            bound = f" and less than {below:g}" if below < math.inf else ""
-            raise argparse.ArgumentTypeError(f"{text}: must be at least {low:g}{bound}")
-        return value
-
-    return parse
-
-
-def _size(text: str) -> int:
-    """Return the bytes that 256MB, 1GiB or 1000000 say."""
-    number = text.lower().rstrip("bikmg")
-    unit = text.lower()[len(number) :]
-    try:
-        size = int(float(number) * (SIZES[unit] if unit else 1))
-    except (ValueError, KeyError):
-        raise argparse.ArgumentTypeError(f"{text!r}: give bytes, or a number with KB, MB or GB") from None
-    if size < 1:
-        raise argparse.ArgumentTypeError(f"{text}: must be greater than 0")
-    return size
 
 
 def _names(text: str) -> list[str]:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from shard_tools.errors import Misuse
 
+from .fetch import protocol
 from .ordered import query, rows_of, write_rows
 from .sources import Source
 
@@ -28,20 +29,24 @@ SCHEMA = pa.schema(
         ("offset", pa.int64()),
         ("caption", pa.string()),
         ("columns", pa.string()),
+        ("local", pa.bool_()),  # a file of its own on this machine
     ]
 )
 # What of an input decides the data set; where it lies does not.
 DIGESTED = ("source", "label", "group", "bytes", "start", "end", "caption", "columns")
 FILE = "inputs.parquet"
 
-# A file that is reached by way of two inputs, one inside the other, counts once.
+# A file that is reached by way of two inputs, one inside the other, counts once, and so does a URL or a member of a tar
+# that comes twice by name: of equal ones the first in order is kept.
 UNIQUE = """
     SELECT * FROM {listed} QUALIFY path = '' OR
-        row_number() OVER (PARTITION BY path, "offset", start, "end" ORDER BY source) = 1
+        row_number() OVER (PARTITION BY path, "offset", start, "end" ORDER BY source, label, caption, columns) = 1
+        AND (local OR row_number() OVER (
+            PARTITION BY source, start, "end" ORDER BY path, "offset", label, caption, columns) = 1)
     ORDER BY source, start, "end", path, "offset"
 """
 SAME_NAME = """
-    SELECT source, min(path) AS one, max(path) AS other FROM {inputs} WHERE path <> ''
+    SELECT source, min(path) AS one, max(path) AS other FROM {inputs} WHERE local
     GROUP BY source, start, "end" HAVING count(*) > 1 LIMIT 1
 """
 FACTS = """SELECT count(*) AS files, coalesce(sum(greatest(bytes, 0)), 0)::BIGINT AS bytes FROM {inputs}"""
@@ -98,8 +103,10 @@ class Inputs:
 
 
 def _row(source: Source) -> dict[str, Any]:
-    return {**asdict(source), "path": fsencode(source.path)}
+    local = bool(source.path) and source.offset < 0 and not protocol(source.path)
+    return {**asdict(source), "path": fsencode(source.path), "local": local}
 
 
 def _source(row: dict[str, Any]) -> Source:
-    return Source(**{**row, "path": fsdecode(row["path"])})
+    told = {name: value for name, value in row.items() if name != "local"}
+    return Source(**{**told, "path": fsdecode(row["path"])})

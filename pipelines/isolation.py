@@ -5,6 +5,7 @@ itself (SIGALRM with its default action): nobody need watch it, and it ends a de
 bound on memory is the kernel's as well (RLIMIT_DATA): beyond it an allocation fails.
 """
 
+import errno
 import json
 import os
 import pickle
@@ -12,6 +13,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -81,6 +83,7 @@ class Isolated:
         self.peak = 0
         self._stalled = stalled
         self._process: subprocess.Popen[bytes] | None = None
+        self._folder = tempfile.TemporaryDirectory(prefix="shard-build-")  # of fetched inputs: outlives the process
 
     def probe(self, source: Source) -> list[Piece] | Reject:
         """Return an input's pieces, or why it has none."""
@@ -133,6 +136,8 @@ class Isolated:
                 result, self.peak = self._connection.recv()
                 if result is None:
                     return
+                if isinstance(result, Problem):  # not the input's fault
+                    raise result
                 yield result
         except (EOFError, ConnectionError):
             assert self._process
@@ -156,7 +161,7 @@ class Isolated:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,  # decoders complain there about what becomes a reject anyway
             )
-        self._connection.send(self.job)
+        self._connection.send((self.job, self._folder.name))
         try:
             failure = self._connection.recv()
         except EOFError:
@@ -180,9 +185,9 @@ def serve(handle: int) -> None:
     connection = Connection(handle)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    job = connection.recv()
+    job, folder = connection.recv()
     try:
-        server = _Server(job, pickle.loads(job.modality))  # from our own driver
+        server = _Server(job, pickle.loads(job.modality), folder)  # from our own driver
     except Exception as error:
         connection.send(f"{type(error).__name__}: {error}")
         return
@@ -207,9 +212,9 @@ def serve(handle: int) -> None:
 class _Server:
     """The process's side of an Isolated."""
 
-    def __init__(self, job: Job, modality: Modality) -> None:
+    def __init__(self, job: Job, modality: Modality, folder: str) -> None:
         self.job, self.modality = job, modality
-        self.fetcher = Fetcher(job.rate, job.retries)
+        self.fetcher = Fetcher(job.rate, job.retries, folder)
         self.blob = lru_cache(4)(lambda shard: Storage(job.onto).blob(f"shards/{shard}.tar"))
 
     def probe(self, source: Source) -> Iterator[list[Piece] | Reject]:
@@ -219,7 +224,7 @@ class _Server:
             if self.modality.one_sample and protocol(source.path):  # to fetch it twice would cost more than it tells
                 yield within([Piece()], source.start, source.end)
                 return
-            path = self._local(source.path, source.offset, source.bytes, source.source)
+            path = self.fetcher.local(source.path, source.offset, source.bytes, source.source)
             yield within(self.modality.probe(path), source.start, source.end)
         except Exception as error:
             yield self._as_reject(error)
@@ -237,7 +242,7 @@ class _Server:
     def _samples(self, rows: Sequence[Row]) -> Iterator[Sample | Reject]:
         """Yield what becomes of some rows of one file."""
         first = rows[0]
-        path = self._local(first.path, first.offset, first.size, first.source)
+        path = self.fetcher.local(first.path, first.offset, first.size, first.source)
         yield from self.modality.build(path, [row.piece for row in rows])
 
     def _layers(self, rows: Sequence[Row]) -> Iterator[Sample | Reject]:
@@ -250,17 +255,12 @@ class _Server:
             named: dict[str, Any] = {f"{name}.npy": layers.get(name, b"") for name in self.modality.layers}
             yield Sample(named, tuple(places["shape"]), None)
 
-    def _local(self, path: str, offset: int, size: int, name: str) -> str:
-        """Return a local file with the bytes of an input."""
-        local = self.fetcher.local(path, offset, size, name)
-        if not os.path.isfile(local):
-            what = "a folder that cannot be listed" if os.path.isdir(local) else "not a regular file"
-            raise Reject("Unreadable", what)
-        return local
-
-    def _as_reject(self, error: Exception) -> Reject:
-        if isinstance(error, Reject):
+    def _as_reject(self, error: Exception) -> Any:
+        """Return what an error says of the input; a Problem if it says nothing of the input, but stops the build."""
+        if isinstance(error, Reject | Problem):
             return error
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return Problem(f"{error.filename or tempfile.gettempdir()}: {error.strerror}")
         if isinstance(error, MemoryError):
             return Reject("TooLarge", f"takes more than --memory {self.job.memory / 1e9:.3g} GB to decode")
         if isinstance(error, StopIteration):

@@ -117,14 +117,10 @@ class List:
     @contextmanager
     def _database(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """Open a DuckDB that may read this file and nothing else; what it says of a damaged list becomes a Problem."""
-        config: dict[str, Any] = {
-            "threads": 1,
-            "memory_limit": MEMORY,
-            "autoinstall_known_extensions": False,
-            "enable_progress_bar": False,  # it would go to stdout
-        }
+        config: dict[str, Any] = {"threads": 1, "memory_limit": MEMORY, "autoinstall_known_extensions": False}
         with duckdb.connect(config=config) as database:
             try:
+                database.execute("SET enable_progress_bar = false")  # it would go to stdout
                 database.execute("SET allowed_paths = $paths", {"paths": [self._path, self._pattern]})
                 database.execute("SET enable_external_access = false")
                 yield database

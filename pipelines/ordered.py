@@ -27,6 +27,7 @@ def query(scratch: Path, sql: str, **files: Path | list[Path]) -> Iterator[Itera
     """Give the answer of an SQL query batch by batch. In the query {name} is the table of the Parquet files given."""
     tables = {name: _table(paths if isinstance(paths, list) else [paths]) for name, paths in files.items()}
     with duckdb.connect(config={"temp_directory": str(scratch), "memory_limit": MEMORY}) as connection:
+        connection.execute("SET enable_progress_bar = false")  # it goes to stdout
         yield iter(connection.sql(sql.format(**tables)).to_arrow_reader(BATCH))
 
 

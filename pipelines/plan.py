@@ -69,7 +69,8 @@ _ROWS = pa.schema(
     ]
 )
 # What the probe found: a row a piece, or an input turned away. The key's stem, and a longer one should another source
-# have the same; rank: place of its group in the order of the data set. ordinal: number of the piece among those of its input.
+# have the same; rank: place of its group in the order of the data set. ordinal: number of the piece
+# among those of its input.
 PROBED = pa.schema(
     [
         *(_ROWS.field(name) for name in _ROWS.names if name not in ("key", "shard")),

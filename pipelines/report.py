@@ -9,8 +9,8 @@ class Report:
     """A finished build.
 
     samples: of each split. rejected: see `rejects.reasons`. built: samples made in this run; the others stood
-    already. seconds: of all this run; build_seconds: without listing, starting Ray and probing. peak_memory: bytes that a
-    decoding process took at most. companions: the data sets built onto this one.
+    already. seconds: of all this run; build_seconds: without listing, starting Ray and probing. peak_memory: bytes that
+    a decoding process took at most. companions: the data sets built onto this one.
     """
 
     output: str

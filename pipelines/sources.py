@@ -605,24 +605,3 @@ def _size(path: str) -> int:
         return os.stat(path).st_size
     except (OSError, ValueError):
         return -1
-
-
-def list_sources(inputs: Iterable[str | os.PathLike[str]], labels: Labels = "none") -> list[Source]:
-    """Return the files below the inputs, sorted by source, each file once. Raises Misuse for two of the same name."""
-    unique: dict[str, Source] = {}
-    for source in sorted(open_listing(inputs, labels=labels), key=lambda source: (source.source, source.path)):
-        other = unique.setdefault(source.source, source)
-        if other.path != source.path:
-            raise Misuse(
-                f"two inputs would both be called {source.source}: {other.path} and {source.path}; "
-                "give the folder above them, or rename one"
-            )
-    return list(unique.values())
-
-
-def inputs_digest(sources: Iterable[Source]) -> str:
-    """Return the sha256 of the names, labels, groups and sizes of all sources, as they come."""
-    digest = hashlib.sha256()
-    for source in sources:
-        digest.update(f"{source.source}\0{source.label}\0{source.group}\0{source.bytes}\n".encode())
-    return digest.hexdigest()
