@@ -1,13 +1,17 @@
 # make demo [DATA=FOLDER] [OUT=out/demo]    sample files, five builds, one training run, a report
 # make test                                 everything the continuous integration runs
-# Both make their own environment in .venv; they need Python 3.11 or 3.12 and nothing else.
+# make faults [KILLS=50]                    kill builds at random moments and compare what comes of them
+# make fuzz                                 a million damaged inputs for every parser of ours
+# make bench [DATA=FOLDER]                  the builders beside the bare codecs and other people's builders
+# All make their own environment in .venv; they need Python 3.11 or 3.12 and nothing else.
 
 PYTHON ?= python3
 OUT ?= out/demo
+KILLS ?= 50
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint lock clean
+.PHONY: demo test lint faults fuzz bench lock clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -21,6 +25,15 @@ lint: $(READY)
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+
+faults: $(READY)
+	$(BIN)/python tests/faults.py --kills $(KILLS)
+
+fuzz: $(READY)
+	$(BIN)/python -m fuzz
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks.build --peers .cache/peers $(if $(DATA),--data $(DATA))
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 13) or sys.exit("mmmask needs Python 3.11 or 3.12, found " + sys.version.split()[0] + "; name one: make PYTHON=python3.11 …")'

@@ -123,6 +123,28 @@ def test_the_sound_of_films_follows_their_clips(samples: Path, tmp_path: Path) -
             assert abs(len(sound["mel.npy"]) - 100 * (clip["json"]["end"] - clip["json"]["start"])) < 10
 
 
+@pytest.mark.real
+def test_six_cameras_and_a_lidar_of_one_drive_are_one_set(real_data: Path, tmp_path: Path) -> None:
+    cameras = sorted(folder.name for folder in (real_data / "image/pandaset_002").iterdir() if folder.is_dir())
+    for camera in cameras:
+        listed = tmp_path / f"{camera}.csv"
+        files = sorted((real_data / "image/pandaset_002" / camera).glob("*.jpg"))
+        rows = [f'{file},{1.5e9 + int(file.stem) / 10},"[1970.0, 970.0]"' for file in files]
+        listed.write_text("path,time,calibration\n" + "\n".join(rows))
+        make(tmp_path / camera, listed, modality="image", group=r"(\d+)\.jpg$")
+    make(tmp_path / "lidar", real_data / "lidar/pandaset_002", modality="lidar", group=r"(\d+)\.bin$")
+    drive = shard_tools.open({name: tmp_path / name for name in [*cameras, "lidar"]})
+    assert len(cameras) == 6 and len(drive) == 3
+    for sample in drive:
+        instants = {sample[f"{name}.json"]["group"] for name in [*cameras, "lidar"]}
+        assert len(instants) == 1
+        for camera in cameras:
+            assert sample[f"{camera}.json"]["time"] == 1.5e9 + int(min(instants)) / 10
+            assert sample[f"{camera}.json"]["calibration"] == "[1970.0, 970.0]"
+            assert camera in sample[f"{camera}.json"]["source"]
+        assert len(sample["lidar.coords.npy"]) > 10_000
+
+
 def test_rejects_are_built_later(tmp_path: Path) -> None:
     folder = write(tmp_path / "texts", range(6))
     (folder / "00.txt").write_text("good\nrefuse")
