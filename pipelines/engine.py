@@ -44,6 +44,7 @@ from .sources import Labels, Listing, open_listing
 from .statistics import merge
 from .worker import Layout
 
+STALL = 30.0  # seconds
 SHARD_SAMPLES = 10_000
 GROUP_SAMPLES = 1_000  # where a group is a key: bytes cannot cut shards then, since data sets of other parts must match
 ENGINE_FACTS = ("source", "label", "group", "start", "end")  # what every json says
@@ -141,6 +142,7 @@ def build(
                 job = Job(
                     modality=pickle.dumps(builder),
                     timeout=timeout,
+                    stall=min(STALL, timeout / 2),
                     memory=memory,
                     rate=rate / slots if rate else None,
                     retries=retries,

@@ -31,21 +31,21 @@ from .plan import Row, within
 from .sources import Source
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # bytes must not depend on the machine's cores
-STALL = 30.0  # seconds without an answer, after which somebody is told
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """What every process of a build needs to know.
 
-    modality: a pickled Modality. timeout: seconds that an input may take for each of its results. memory: bytes that it
-    may take. rate: requests a second of this process, None for any number. retries: of a request. captions: samples
-    have a part txt. keep: an input that is turned away leaves an absent sample. onto: root of the data set whose stored
-    samples are the inputs, '' for files.
+    modality: a pickled Modality. timeout: seconds that an input may take for each of its results; stall: seconds after
+    which somebody is told that it takes long. memory: bytes that it may take. rate: requests a second of this process,
+    None for any number. retries: of a request. captions: samples have a part txt. keep: an input that is turned away
+    leaves an absent sample. onto: root of the data set whose stored samples are the inputs, '' for files.
     """
 
     modality: bytes
     timeout: float
+    stall: float
     memory: int
     rate: float | None
     retries: int
@@ -130,8 +130,8 @@ class Isolated:
             self._connection.send((what, question))
             while True:
                 waited = 0.0
-                while not self._connection.poll(STALL):
-                    waited += STALL
+                while not self._connection.poll(self.job.stall):
+                    waited += self.job.stall
                     self._stalled(name, waited)
                 result, self.peak = self._connection.recv()
                 if result is None:

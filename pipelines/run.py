@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from shard_tools.errors import Misuse, Problem
 
-from .isolation import STALL, Job
+from .isolation import Job
 from .rejects import Rejection, Tally
 from .worker import Watch
 
@@ -68,15 +68,17 @@ class Run:
 
     def wait(self, running: Mapping[ray.ObjectRef, Any]) -> ray.ObjectRef:
         """Return a task that has ended. Meanwhile say which inputs take long, and when nothing moves at all."""
+        started, stall = time.monotonic(), self.job.stall
         while True:
-            ready, _ = ray.wait(list(running), timeout=STALL)
-            if time.monotonic() - self._looked >= STALL:
-                self._looked = time.monotonic()
+            ready, _ = ray.wait(list(running), timeout=stall / 2)
+            now = time.monotonic()
+            if now - self._looked >= stall / 2:
+                self._looked = now
                 standing: dict[str, float] = ray.get(self.watch.take.remote())
                 for source, seconds in sorted(standing.items()):
                     log.warning("%s has taken %.0f s (--timeout %g)", source, seconds, self.job.timeout)
-                if not ready and not standing:
-                    log.warning("no task has ended for %.0f s: is there a free CPU in the cluster?", STALL)
+                if not ready and not standing and now - started > 2 * stall:
+                    log.warning("no task has ended for %.0f s: is there a free CPU in the cluster?", now - started)
             if ready:
                 return ready[0]
 

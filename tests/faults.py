@@ -7,7 +7,7 @@ next fault, until the data set stands; it must pass `shard-tools verify` and equ
 
     driver   kill -9 of the command            head   kill -9 of Ray's head, on a cluster
     worker   kill -9 of a decoding process     node   a node of the cluster is taken away, another joins
-             or of a Ray worker                disk   the output's disk is full, then has room (needs the right to mount)
+             or of a Ray worker                disk   the output's disk is full, then has room (if we may mount)
 """
 
 import argparse
@@ -270,6 +270,7 @@ def make_samples(folder: Path, modalities: list[str]) -> None:
     """Make a few sample files of some modalities."""
     sys.path.insert(0, str(Path(__file__).parents[1]))
     from conftest import FILES
+
     from examples.make_samples import maker
 
     for name in modalities:

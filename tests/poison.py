@@ -63,6 +63,10 @@ def act(line: str) -> None:
         ctypes.string_at(0)
     elif word == "hang":  # in C, with Python's lock held
         re.match(r"(a+)+$", "a" * 64 + "b")
+    elif word == "fill":
+        bytearray(int(argument))
+    elif word == "sleep":
+        time.sleep(float(argument))
     elif word == "exit":
         os._exit(3)
     elif word == "bug":

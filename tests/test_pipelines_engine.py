@@ -125,6 +125,23 @@ def test_poison_costs_only_itself(texts: Path, tmp_path: Path) -> None:
     assert verify(tmp_path / "a") == []
 
 
+def test_memory_is_bounded_and_reported(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.txt").write_text(f"good\nfill {3 << 30}\nfill {100 << 20}\ngood")
+    report = make(tmp_path / "in", tmp_path / "out", memory=1 << 30)
+    (reject,) = rejected(tmp_path / "out").values()
+    assert (reject.start, reject.error) == (1.0, "TooLarge") and "--memory" in reject.message
+    assert 50 << 20 < report.peak_memory < 1 << 30
+    assert f"{report.peak_memory / 1e9:.2f} GB" in str(report)
+
+
+def test_an_input_that_stands_is_named(tmp_path: Path, caplog: Any) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.txt").write_text("good\nsleep 3\ngood")
+    make(tmp_path / "in", tmp_path / "out", timeout=4)
+    assert any("in/a.txt has taken" in record.getMessage() for record in caplog.records)
+
+
 def test_a_shard_of_rejects_alone_leaves_a_gap(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.txt").write_text("good\n" * 5 + "refuse\n" * 5 + "good\n" * 2)

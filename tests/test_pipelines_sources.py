@@ -348,7 +348,8 @@ def test_a_list_of_half_a_million_rows_takes_no_memory(tmp_path: Path) -> None:
             urls = [f"https://example.com/{n}.jpg" for n in numbers]
             writer.write_table(pa.table({"url": urls, "text": [f"{n} words " * 50 for n in numbers]}))
     code = (
-        "import re, sys; from pipelines.sources import open_listing; count = sum(1 for _ in open_listing(sys.argv[1:]))\n"
+        "import re, sys; from pipelines.sources import open_listing\n"
+        "count = sum(1 for _ in open_listing(sys.argv[1:]))\n"
         "print(count, re.search(r'VmHWM:\\s*(\\d+)', open('/proc/self/status').read())[1])"
     )
     done = subprocess.run([sys.executable, "-c", code, file], capture_output=True, text=True, check=True)
