@@ -2,6 +2,8 @@
 
 import io
 import os
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,13 @@ import pytest
 from PIL import Image as Pillow
 from PIL import ImageCms, ImageOps
 
-from pipelines.layers.regions import regions
+from pipelines.layers.pool import shrink
+from pipelines.layers.regions import MIN_SIZE, regions
 from pipelines.layers.saliency import SPEC, saliency
 from pipelines.modality import Reject, Sample
 from pipelines.modality.image import Image, Options
+from shard_tools.errors import Misuse
+from shard_tools.tar import encode_part
 
 
 def picture(width: int = 400, height: int = 300) -> Pillow.Image:
@@ -232,6 +237,127 @@ def test_regions_are_those_of_the_colours() -> None:
     assert len({left[0, 0], right[0, 0], inside[0, 0]}) == 3
     assert sorted(np.unique(found)) == list(range(found.max() + 1))
     assert regions(np.zeros((1, 1, 3), np.uint8)).tolist() == [[0]]
+
+
+def test_saliency_of_many_pictures_is_that_of_each() -> None:
+    rng = np.random.default_rng(1)
+    clip = rng.integers(0, 256, (2, 3, 16, 29, 1), np.uint8)
+    clip[0, 0] = 128
+    each = [saliency(frame) for frame in clip.reshape(-1, 16, 29, 1)]
+    np.testing.assert_array_equal(saliency(clip), np.reshape(each, (2, 3, 16, 29)))
+    clip.flags.writeable = False
+    assert saliency(clip[..., ::-1, :]).shape == (2, 3, 16, 29)
+
+
+def test_saliency_is_the_image_signature() -> None:
+    """Against the paper's formula in floating point."""
+    from scipy import fft, ndimage
+
+    reduced = np.random.default_rng(2).integers(0, 256, (33, 43, 3), np.uint8)
+    planes = np.moveaxis(reduced.astype(np.float64), 2, 0)
+    spectrum = fft.dctn(planes - planes.mean((1, 2), keepdims=True), axes=(1, 2), norm="ortho")
+    signature = np.sign(np.where(np.abs(spectrum) > 0.25, spectrum, 0))
+    energy = (fft.idctn(signature, axes=(1, 2), norm="ortho") ** 2).mean(0)
+    expected = np.clip(np.rint(ndimage.gaussian_filter(energy, 1.25) / SPEC.scale), 0, 255)
+    assert np.abs(saliency(reduced) - expected).max() <= 1
+
+
+def test_regions_are_connected_and_not_too_small() -> None:
+    from scipy import ndimage
+
+    reduced = np.random.default_rng(3).integers(0, 256, (32, 43, 3), np.uint8) // 64 * 64
+    found = regions(reduced)
+    for label in range(found.max() + 1):
+        assert ndimage.label(found == label, np.ones((3, 3)))[1] == 1
+    assert np.bincount(found.ravel()).min() >= MIN_SIZE
+    first = [int(np.flatnonzero(found.ravel() == label)[0]) for label in range(found.max() + 1)]
+    assert first == sorted(first)
+
+
+def test_regions_agree_with_another_implementation() -> None:
+    from skimage.data import astronaut
+    from skimage.segmentation import felzenszwalb
+    from sklearn.metrics import adjusted_rand_score
+
+    reduced = shrink(astronaut(), 16)
+    theirs = felzenszwalb(reduced, scale=100, sigma=0.5, min_size=MIN_SIZE)
+    assert adjusted_rand_score(theirs.ravel(), regions(reduced).ravel()) > 0.8
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (16, 24, 3), (17, 9, 1), (255, 341, 3)])
+def test_shrinking_takes_the_mean_of_each_cell(shape: tuple[int, ...]) -> None:
+    pixels = np.random.default_rng(4).integers(0, 256, shape, np.uint8)
+    small = shrink(pixels, 8)
+    for y, x in np.ndindex(small.shape[:2]):
+        mean = pixels[8 * y : 8 * y + 8, 8 * x : 8 * x + 8].mean((0, 1))
+        assert np.abs(small[y, x] - mean).max() <= 0.5
+
+
+def test_functions_are_compiled_where_no_cache_can_be_kept(tmp_path: Path) -> None:
+    """A package that somebody else has installed, and a home that cannot be written."""
+    lines = [
+        "from pipelines.layers.compiled import compiled",
+        "@compiled('int64(int64)')",
+        "def twice(x): return 2 * x",
+    ]
+    (tmp_path / "tiny.py").write_text("\n".join(lines))
+    for blocked in ("__pycache__", "home"):  # files: no folder can be made there, not even by root
+        (tmp_path / blocked).touch()
+    homes = dict.fromkeys(("HOME", "XDG_CACHE_HOME"), str(tmp_path / "home"))
+    done = subprocess.run(
+        [sys.executable, "-c", "import tiny; print(tiny.twice(21), tiny.twice.signatures)"],
+        cwd=tmp_path,
+        env={**os.environ, **homes},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "42 [(int64,)]\n", done.stderr
+
+
+def test_only_the_layers_asked_for_are_built(tmp_path: Path) -> None:
+    picture().save(tmp_path / "a.jpg")
+    for names in ([], ["regions"], ["saliency"]):
+        builder = Image(Options(), layers=names)
+        (sample,) = builder.build(str(tmp_path / "a.jpg"), builder.probe(str(tmp_path / "a.jpg")))
+        assert isinstance(sample, Sample)
+        assert list(builder.layers) == names
+        assert set(sample.parts) == {"jpg", "json", *(f"{name}.npy" for name in names)}
+        assert sample.shape == (32, 43)
+    with pytest.raises(Misuse, match="saliency"):
+        Image(Options(), layers=["salience"])
+
+
+@pytest.mark.parametrize("format", ["jpg", "png"])
+def test_layers_of_a_stored_picture(tmp_path: Path, format: str) -> None:
+    picture().save(tmp_path / "a.jpg")
+    sample = make(tmp_path / "a.jpg", format=format)
+    parts = {name: encode_part(name, value) for name, value in sample.parts.items()}
+    found = Image(Options(), layers=["saliency"]).look(parts)
+    assert list(found) == ["saliency"]
+    assert found["saliency"].shape == sample.shape
+    if format == "png":
+        np.testing.assert_array_equal(found["saliency"], sample.parts["saliency.npy"])
+    for damaged in (parts[format][:200], b"", b"no picture"):
+        with pytest.raises(Reject):
+            Image(Options()).look({format: damaged})
+
+
+def test_json_has_the_facts_that_are_declared(tmp_path: Path) -> None:
+    picture().convert("L").save(tmp_path / "a.jpg")
+    sample = make(tmp_path / "a.jpg")
+    facts = sample.parts["json"]
+    assert isinstance(facts, dict)
+    assert set(facts) == set(Image.facts)
+    assert facts["source_mode"] == "L"
+
+
+def test_a_jpeg_turned_by_xmp_alone_is_turned(tmp_path: Path) -> None:
+    lying = picture().transpose(Pillow.Transpose.ROTATE_90)
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    lying.save(tmp_path / "a.jpg", xmp=xmp)
+    sample = make(tmp_path / "a.jpg")
+    assert np.abs(rgb(sample) - expected(picture(), sample)).mean() < 5
 
 
 @pytest.mark.real

@@ -29,17 +29,17 @@ def ground(points: np.ndarray, count: np.ndarray) -> np.ndarray:
     points: float [M, 3] in metres, z up, in the order of the voxels; count: [V], returns in each voxel.
     Returns uint8 [V], 1 for ground.
     """
-    points = points.astype(np.float64)
-    cells = np.floor(points[:, :2] / CELL).astype(np.int64) + HALF
-    inside = ((cells >= 0) & (cells < 2 * HALF)).all(1)
-    column, row = np.clip(cells, 0, 2 * HALF - 1).T
+    x, y, z = np.ascontiguousarray(points.T, np.float64)
+    column, row = (np.floor(axis / CELL).astype(np.int64) + HALF for axis in (x, y))
+    inside = (column >= 0) & (column < 2 * HALF) & (row >= 0) & (row < 2 * HALF)
+    cell = np.clip(row, 0, 2 * HALF - 1) * (2 * HALF) + np.clip(column, 0, 2 * HALF - 1)
 
     lowest = np.full((2 * HALF, 2 * HALF), np.inf)
-    np.minimum.at(lowest, (row[inside], column[inside]), points[inside, 2])
+    np.minimum.at(lowest.reshape(-1), cell[inside], z[inside])
     plane = _fit(lowest)
-    surface = _surface(lowest - _heights(plane, *_centres()))
+    surface = _surface(lowest - _heights(plane, *_centres())).reshape(-1)
 
-    above = points[:, 2] - _heights(plane, points[:, 0], points[:, 1]) - surface[row, column]
+    above = z - _heights(plane, x, y) - surface[cell]
     near = inside & (np.abs(above) < TOLERANCE)
     return np.maximum.reduceat(near, np.cumsum(count, dtype=np.int64) - count).astype(np.uint8)
 

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pipelines.layers.compiled import compiled
+
 
 def cell_means(values: np.ndarray, cell: Sequence[int]) -> np.ndarray:
     """Return the mean of each cell, float32 [ceil(n / cell), …]; the last cell of an axis may be smaller."""
@@ -16,6 +18,37 @@ def cell_means(values: np.ndarray, cell: Sequence[int]) -> np.ndarray:
     return (sums / areas).astype(np.float32)
 
 
-def quantise(values: np.ndarray, scale: float, offset: float) -> np.ndarray:
+def shrink(pixels: np.ndarray, cell: int) -> np.ndarray:
+    """Return a picture, uint8 [H, W, c], at a pixel a cell: the mean of cell × cell pixels, uint8 [h, w, c].
+
+    h, w = ceil(H / cell), ceil(W / cell); the last cell of an axis may be smaller. cell: at most 256.
+    """
+    return _shrink(np.require(pixels, requirements=("C", "W")), cell)
+
+
+@compiled("uint8[:, :, ::1](uint8[:, :, ::1], int64)")
+def _shrink(pixels: np.ndarray, cell: int) -> np.ndarray:
+    height, width, channels = pixels.shape
+    lines = pixels.reshape(height, width * channels)
+    column = np.empty(width * channels, np.uint16)
+    means = np.empty((-(-height // cell), -(-width // cell), channels), np.uint8)
+    for i in range(means.shape[0]):
+        top, bottom = i * cell, min(i * cell + cell, height)
+        column[:] = 0
+        for y in range(top, bottom):
+            for x in range(width * channels):
+                column[x] += lines[y, x]
+        for j in range(means.shape[1]):
+            left, right = j * cell, min(j * cell + cell, width)
+            area = (bottom - top) * (right - left)
+            for c in range(channels):
+                total = 0
+                for x in range(left, right):
+                    total += column[x * channels + c]
+                means[i, j, c] = (2 * total + area) // (2 * area)
+    return means
+
+
+def quantise(values: np.ndarray, scale: float, offset: float = 0.0) -> np.ndarray:
     """Return values as uint8 that stand for stored * scale + offset, clipped to what they can hold."""
-    return np.clip(np.rint((values - offset) / scale), 0, 255).astype(np.uint8)
+    return np.minimum(np.maximum(np.rint((values - offset) / scale), 0), 255).astype(np.uint8)

@@ -6,9 +6,9 @@ with antialiasing, simplejpeg encodes. Everything else goes through Pillow.
 
 import io
 import warnings
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import simplejpeg
@@ -19,6 +19,7 @@ from PIL import ImageCms, UnidentifiedImageError
 from pydantic import Field
 
 from pipelines.layers import regions, saliency
+from pipelines.layers.pool import shrink
 from pipelines.statistics import mean_std, moments
 from shard_tools.schema import Part
 
@@ -31,9 +32,11 @@ MAX_PIXELS = 178_956_970  # Pillow's own bound for a decompression bomb
 MAX_SIDE = 65_500  # of a JPEG
 MAX_FILE_BYTES = 1 << 30
 ORIENTATION = 0x0112
+START_OF_SCAN, APP1 = b"\xda", b"\xe1"  # markers of a JPEG
+JPEG_MODES = {"Gray": "L", "YCbCr": "RGB", "RGB": "RGB"}  # libjpeg's name → Pillow's, of those that take the fast way
 
-# No PostScript, WMF or FITS: they start other programs or are not pictures.
-FORMATS = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "SGI", "TIFF", "WEBP")
+# Pillow tries them in this order. No PostScript, WMF or FITS: they start other programs or are not pictures.
+FORMATS = ("JPEG", "PNG", "AVIF", "BMP", "GIF", "ICO", "JPEG2000", "PCX", "PPM", "QOI", "SGI", "TIFF", "WEBP")
 SNIFFED = ("AVIF", "GIF", "JPEG", "JPEG 2000", "PNG", "TIFF", "WebP")  # those of them that `sniff` knows
 SUFFIXES = frozenset(
     (
@@ -57,7 +60,9 @@ class Image(Modality[Options]):
     name = "image"
     suffixes = SUFFIXES
     Options = Options
-    layers = {"saliency": saliency.SPEC, "regions": regions.SPEC}  # noqa: RUF012 - as the base class declares
+    one_sample = True
+    facts = {"width": -1, "height": -1, "source_width": -1, "source_height": -1, "source_mode": ""}  # noqa: RUF012 - as
+    layers = {"saliency": saliency.SPEC, "regions": regions.SPEC}  # noqa: RUF012 - the base class declares
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -66,15 +71,13 @@ class Image(Modality[Options]):
             options.format: Part(
                 description=f"RGB picture, upright, shorter side at most {options.size}", unit="pixel"
             ),
-            "json": Part(
-                description="source, label, group, start, end, width, height, source_width, source_height, source_mode"
-            ),
+            "json": Part(description="source, label, group, start, end, " + ", ".join(self.facts)),
         }
         torch.set_num_threads(1)
 
     def probe(self, path: str) -> list[Piece]:
         """Return the one sample of a picture, from its header. Raises Reject."""
-        with _open(path) as picture:
+        with _file(path) as stream, _open(stream, path) as picture:
             width, height = picture.size
         scale = min(1.0, self.options.size / min(width, height))
         bits = 2.5 if self.options.format == "jpg" else 14
@@ -82,20 +85,31 @@ class Image(Modality[Options]):
 
     def build(self, path: str, pieces: Sequence[Piece]) -> Iterator[Sample | Reject]:
         """Yield the picture's sample. Raises Reject."""
-        rgb, header = _read(path, self.options.size)
+        with _file(path) as stream:
+            rgb, full_chroma, facts = _read(stream, path, self.options.size)
         height, width = rgb.shape[:2]
-        reduced = _reduce(rgb)
-        layers = {"saliency.npy": saliency.saliency(reduced), "regions.npy": regions.regions(reduced)}
+        layers = {f"{name}.npy": layer for name, layer in self._layers(rgb).items()}
+        payload: dict[str, Any] = {self.options.format: self._encode(rgb, full_chroma=full_chroma)}
+        pixels = rgb[CELL // 2 :: CELL, CELL // 2 :: CELL].reshape(-1, 3)
         for _ in pieces:
             yield Sample(
-                parts={
-                    self.options.format: self._encode(rgb, full_chroma=header.pop("full_chroma")),
-                    "json": {"width": width, "height": height, **header},
-                    **layers,
-                },
-                shape=layers["saliency.npy"].shape,
-                summary=moments(rgb[CELL // 2 :: CELL, CELL // 2 :: CELL].reshape(-1, 3) / 255),
+                parts={**payload, "json": {"width": width, "height": height, **facts}, **layers},
+                shape=(-(-height // CELL), -(-width // CELL)),
+                summary=moments(np.asfortranarray(pixels, np.float64) / 255),  # a channel after the other: faster
             )
+
+    def look(self, parts: Mapping[str, bytes]) -> dict[str, np.ndarray]:
+        """Return the layers of a stored picture; they see what JPEG has left of it. Raises Reject."""
+        stored = parts.get("jpg") or parts.get("png") or b""
+        rgb, _, _ = _read(io.BytesIO(stored), "", MAX_SIDE)
+        return self._layers(rgb)
+
+    def _layers(self, rgb: np.ndarray) -> dict[str, np.ndarray]:
+        if not self.layers:
+            return {}
+        reduced = shrink(rgb, CELL)
+        algorithms = {"saliency": saliency.saliency, "regions": regions.regions}
+        return {name: algorithms[name](reduced) for name in self.layers}
 
     def statistics(self, summary: dict[str, Any]) -> dict[str, Any]:
         """Return {'mean': [3], 'std': [3]} of pixels 0..1."""
@@ -110,23 +124,27 @@ class Image(Modality[Options]):
         return file.getvalue()
 
 
-def _open(path: str) -> Pillow.Image:
-    """Return the picture with only its header read. Raises Reject."""
-    file = Path(path)
+def _file(path: str) -> BinaryIO:
+    """Return an open file. Raises Reject."""
     try:
-        if (size := file.stat().st_size) > MAX_FILE_BYTES:
-            raise Reject("TooLarge", f"{size:,} bytes; a picture file may have {MAX_FILE_BYTES:,}")
-        with file.open("rb") as stream:
-            head = stream.read(HEAD_BYTES)
+        return open(path, "rb")
     except OSError as error:
         raise Reject("Unreadable", f"cannot be opened: {error.strerror}") from None
-    formats = (*FORMATS, "TGA") if file.suffix.lower() == ".tga" else FORMATS  # TGA has no magic bytes
+
+
+def _open(stream: BinaryIO, path: str) -> Pillow.Image:
+    """Return the picture with only its header read. path: its suffix tells what its bytes do not. Raises Reject."""
+    if (size := stream.seek(0, io.SEEK_END)) > MAX_FILE_BYTES:
+        raise Reject("TooLarge", f"{size:,} bytes; a picture file may have {MAX_FILE_BYTES:,}")
+    stream.seek(0)
+    formats = (*FORMATS, "TGA") if path.lower().endswith(".tga") else FORMATS  # TGA has no magic bytes
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            picture = Pillow.open(path, formats=formats)
+            picture = Pillow.open(stream, formats=formats)
     except UnidentifiedImageError:
-        raise _unidentified(head) from None
+        stream.seek(0)
+        raise _unidentified(stream.read(HEAD_BYTES)) from None
     except Pillow.DecompressionBombError:
         raise Reject("TooLarge", f"more than {MAX_PIXELS:,} pixels") from None
     except Exception as error:  # plugins raise anything on damaged files
@@ -146,44 +164,81 @@ def _unidentified(head: bytes) -> Reject:
     return unknown(head, "image")
 
 
-def _read(path: str, size: int) -> tuple[np.ndarray, dict[str, Any]]:
-    """Return the picture as upright RGB, uint8 [height, width, 3], shorter side at most `size`, and facts about it.
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    """A picture: RGB, uint8 [H, W, 3], perhaps at a smaller scale than it has, and what its file says of it."""
 
-    The facts: what the part json says of the source, and full_chroma. Raises Reject.
+    rgb: np.ndarray
+    width: int
+    height: int
+    mode: str
+    full_chroma: bool
+    orientation: int
+
+
+def _read(stream: BinaryIO, path: str, size: int) -> tuple[np.ndarray, bool, dict[str, Any]]:
+    """Return a picture, whether its chroma is not subsampled, and what the part json says of it.
+
+    The picture is upright RGB, uint8 [height, width, 3], its shorter side at most `size`. Raises Reject.
     """
-    with _open(path) as picture, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            mode, source_format = picture.mode, picture.format
-            full_chroma = source_format not in ("WEBP", "AVIF")
-            rgb = None
-            if source_format in ("JPEG", "MPO") and mode in ("L", "RGB"):
-                full_chroma, rgb = _decode_jpeg(Path(path).read_bytes(), size)
-            width, height = picture.size
-            if rgb is None:
-                picture.load()
-                width, height = picture.size
-                rgb = _to_rgb(picture)
-            orientation = picture.getexif().get(ORIENTATION, 1)  # after load: Pillow turns TIFF files itself
-        except Exception as error:
-            raise Reject("Corrupt", f"cannot be decoded: {error or type(error).__name__}") from None
+    found = _decode_jpeg(stream, size) or _decode(stream, path)
+    width, height = found.width, found.height
     scale = min(1.0, size / min(width, height))
-    rgb = _upright(_resize(rgb, round(height * scale), round(width * scale)), orientation)
-    if orientation in (5, 6, 7, 8):
+    rgb = _upright(_resize(found.rgb, round(height * scale), round(width * scale)), found.orientation)
+    if found.orientation in (5, 6, 7, 8):
         width, height = height, width
-    header = {"source_width": width, "source_height": height, "source_mode": mode}
-    return rgb, header | {"full_chroma": full_chroma}
+    return rgb, found.full_chroma, {"source_width": width, "source_height": height, "source_mode": found.mode}
 
 
-def _decode_jpeg(data: bytes, size: int) -> tuple[bool, np.ndarray | None]:
-    """Return (has full chroma, RGB at a DCT scale whose sides are at least `size`); None where Pillow must try."""
+def _decode_jpeg(stream: BinaryIO, size: int) -> _Decoded | None:
+    """Return a JPEG at a DCT scale whose sides are at least `size`; None for all that Pillow must look at."""
+    if stream.read(3) != b"\xff\xd8\xff" or stream.seek(0, io.SEEK_END) > MAX_FILE_BYTES:
+        return None
+    stream.seek(0)
+    data = stream.read()
     try:
-        _, _, _, chroma = simplejpeg.decode_jpeg_header(data)
+        height, width, colours, chroma = simplejpeg.decode_jpeg_header(data)
+        if (mode := JPEG_MODES.get(colours)) is None or width * height > MAX_PIXELS:
+            return None
+        orientation = _orientation(data) if _may_be_turned(data) else 1
         # Scaling by less than 2 costs more than it saves.
         rgb = simplejpeg.decode_jpeg(data, min_height=size, min_width=size, min_factor=2)
-        return chroma == "444", rgb
-    except ValueError:  # strict: damage that Pillow may or may not read past
-        return False, None
+    except Exception:  # strict: damage that Pillow may or may not read past
+        return None
+    return _Decoded(rgb, width, height, mode, chroma == "444", orientation)
+
+
+def _may_be_turned(data: bytes) -> bool:
+    """Tell whether a JPEG has a segment of EXIF or XMP, or anything else unexpected before its picture."""
+    place = 2
+    while data[place : place + 1] == b"\xff" and (marker := data[place + 1 : place + 2]) != APP1:
+        if marker == START_OF_SCAN:
+            return False
+        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    return True
+
+
+def _orientation(data: bytes) -> int:
+    """Return the EXIF orientation of a JPEG, 1 where it has none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Pillow.open(io.BytesIO(data), formats=("JPEG",)) as picture:
+            return picture.getexif().get(ORIENTATION, 1)
+
+
+def _decode(stream: BinaryIO, path: str) -> _Decoded:
+    """Return a picture of any format. Raises Reject."""
+    with _open(stream, path) as picture, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            mode = picture.mode
+            full_chroma = picture.format not in ("WEBP", "AVIF", "JPEG", "MPO") or mode == "CMYK"
+            picture.load()
+            width, height = picture.size
+            orientation = picture.getexif().get(ORIENTATION, 1)  # after load: Pillow turns TIFF files itself
+            return _Decoded(_to_rgb(picture), width, height, mode, full_chroma, orientation)
+        except Exception as error:
+            raise Reject("Corrupt", f"cannot be decoded: {error or type(error).__name__}") from None
 
 
 def _to_rgb(picture: Pillow.Image) -> np.ndarray:
@@ -218,16 +273,10 @@ def _resize(rgb: np.ndarray, height: int, width: int) -> np.ndarray:
     """Return rgb, uint8 [H, W, 3], resized with antialiasing to uint8 [height, width, 3]."""
     if rgb.shape[:2] == (height, width):
         return rgb
-    batch = torch.from_numpy(rgb).permute(2, 0, 1)[None]  # channels last: torch's fast way for uint8
+    # The axis of the batch comes first, so that its stride tells torch to keep channels last: half the time.
+    batch = torch.from_numpy(rgb)[None].permute(0, 3, 1, 2)
     out = F.interpolate(batch, size=(max(height, 1), max(width, 1)), mode="bicubic", antialias=True)
     return np.ascontiguousarray(out[0].permute(1, 2, 0).numpy())
-
-
-def _reduce(rgb: np.ndarray) -> np.ndarray:
-    """Return rgb at a pixel a lattice cell, edges repeated to whole cells: uint8 [ceil(H/8), ceil(W/8), 3]."""
-    height, width = rgb.shape[:2]
-    padded = np.pad(rgb, ((0, -height % CELL), (0, -width % CELL), (0, 0)), mode="edge")
-    return _resize(padded, padded.shape[0] // CELL, padded.shape[1] // CELL)
 
 
 def _upright(rgb: np.ndarray, orientation: int) -> np.ndarray:

@@ -1,0 +1,44 @@
+"""Sound → 16 kHz mono → Kaldi filter banks of 128 mels in windows of 1024 frames, float16."""
+
+import io
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from torchaudio.compliance import kaldi
+from torchaudio.transforms import Resample
+
+RATE = 16_000
+WINDOW = 1024 * RATE // 100
+
+
+def soundfile_torchaudio(path: Path) -> int:
+    wave, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    mono = torch.from_numpy(wave.mean(axis=1))
+    if rate != RATE:
+        mono = _resampler(rate)(mono)
+    windows = [window for window in mono.split(WINDOW) if len(window) >= RATE // 40]
+    for window in windows:
+        mel = kaldi.fbank(
+            window[None],
+            sample_frequency=RATE,
+            num_mel_bins=128,
+            window_type="hanning",
+            frame_shift=10,
+            dither=0.0,
+            use_energy=False,
+            htk_compat=True,
+        )
+        np.save(io.BytesIO(), mel.numpy().astype(np.float16))
+    return len(windows)
+
+
+@lru_cache
+def _resampler(rate: int) -> Resample:
+    return Resample(rate, RATE)
+
+
+CANDIDATES: dict[str, Callable[[Path], int]] = {"soundfile + torchaudio": soundfile_torchaudio}

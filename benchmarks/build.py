@@ -1,0 +1,192 @@
+"""How fast the builders are: `python -m benchmarks.build --data FOLDER [--peers FOLDER]`.
+
+Every case takes turns, round after round on the same files: the bare library calls in this process, the whole command
+shard-build with one worker, with two, and the peer. Each works on as many cores as it has workers (bare calls and
+peers: one), and that goes for all of a build's processes, Ray's own among them. Ratios are medians over the rounds,
+each taken inside one round. The files are warm in the page cache. Ray's start-up, listing and probing are counted
+apart, as is the peers' start-up.
+"""
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from argparse import BooleanOptionalAction, Namespace
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks import peers
+from benchmarks.cases import Bare, Case, cases, fastest, repeat
+from shard_tools.arguments import Parser, run
+from shard_tools.errors import Problem
+
+PEERS = {"img2dataset": peers.img2dataset, "video2dataset": peers.video2dataset}
+COLUMNS = ("files", "unit", "a second", "MB/s", "bare calls", "of bare", "1 → 2", "memory", "start-up", "peer")
+
+
+@dataclass(slots=True)
+class Result:
+    """What came of a case; a number a round. seconds: without start-up. units, bytes: of all files, read."""
+
+    name: str
+    unit: str
+    bare_name: str
+    files: int
+    bytes: int
+    samples: int = 0
+    units: int = 0
+    bare: list[float] = field(default_factory=list)
+    one: list[float] = field(default_factory=list)
+    two: list[float] = field(default_factory=list)
+    start_up: list[float] = field(default_factory=list)
+    memory: int = 0
+    peer_name: str = ""
+    peer: list[float] = field(default_factory=list)
+
+    def summary(self) -> dict[str, Any]:
+        """Return all that was measured and what follows from it."""
+        one = statistics.median(self.one)
+        return {
+            **asdict(self),
+            "units_a_second": self.units / one,
+            "samples_a_second": self.samples / one,
+            "bytes_a_second": self.bytes / one,
+            "bare_units_a_second": self.units / statistics.median(self.bare),
+            "of_bare": _ratio(self.bare, self.one),
+            "scaling": _ratio(self.one, self.two) if self.two else None,
+            "peer_units_a_second": self.units / statistics.median(self.peer) if self.peer else None,
+            "times_peer": _ratio(self.peer, self.one) if self.peer else None,
+        }
+
+    def row(self) -> str:
+        """Return the line of the table."""
+        found = self.summary()
+        scaling = f"{found['scaling']:.2f}" if self.two else "–"
+        peer = (
+            f"{self.peer_name} {found['peer_units_a_second']:,.0f} ({found['times_peer']:.1f}×)" if self.peer else "–"
+        )
+        cells = [
+            self.name,
+            self.unit,
+            f"{found['units_a_second']:,.0f}",
+            f"{found['bytes_a_second'] / 1e6:,.1f}",
+            f"{self.bare_name} {found['bare_units_a_second']:,.0f}",
+            f"{found['of_bare']:.2f}",
+            scaling,
+            f"{self.memory / 1e6:,.0f} MB",
+            f"{statistics.median(self.start_up):.1f} s",
+            peer,
+        ]
+        return f"| {' | '.join(cells)} |"
+
+
+def main(argv: list[str]) -> None:
+    arguments = _parser().parse_args(argv)
+    python = peers.environment(arguments.peers.absolute()) if arguments.peers else None
+    with tempfile.TemporaryDirectory(prefix="mmmask-benchmark-") as scratch:
+        folder = Path(scratch)
+        results = []
+        for number, case in enumerate(cases(arguments.data, folder)):
+            if not arguments.only or case.modality in arguments.only:
+                results.append(measure(case, folder / str(number), arguments, python))
+                print(results[-1].row(), file=sys.stderr, flush=True)
+    if arguments.json:
+        print(json.dumps([result.summary() for result in results], indent=1))
+    else:
+        head = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
+        print("\n".join([*head, *(result.row() for result in results)]))
+
+
+def measure(case: Case, folder: Path, arguments: Namespace, python: Path | None) -> Result:
+    """Measure a case, the peer too where its Python is given."""
+    name, bare, files = fastest(case)
+    files = repeat(files, folder / "files", bare, arguments.seconds)
+    result = Result(case.name, case.unit, name, len(files), sum(path.stat().st_size for path in files))
+    for _ in range(arguments.rounds):
+        units, elapsed = _bare(bare, files)
+        result.units = units
+        result.bare.append(elapsed)
+        report = _build(case, folder, 1, arguments.pin)
+        result.samples = sum(report["samples"].values())
+        result.one.append(report["build_seconds"])
+        result.start_up.append(report["seconds"] - report["build_seconds"])
+        result.memory = max(result.memory, report["peak_memory"])
+        if len(os.sched_getaffinity(0)) > 1:
+            result.two.append(_build(case, folder, 2, arguments.pin)["build_seconds"])
+        if python and case.peer:
+            with tempfile.TemporaryDirectory(dir=folder) as scratch:
+                result.peer_name = case.peer
+                result.peer.append(PEERS[case.peer](python, files, Path(scratch)))
+    shutil.rmtree(folder)
+    return result
+
+
+def _bare(bare: Bare, files: list[Path]) -> tuple[int, float]:
+    """Return (units, seconds) of bare calls over the files, on one core."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(cores)})
+    started = time.perf_counter()
+    units = sum(map(bare, files))
+    elapsed = time.perf_counter() - started
+    os.sched_setaffinity(0, cores)
+    return units, elapsed
+
+
+def _build(case: Case, folder: Path, workers: int, pin: bool) -> dict[str, Any]:
+    """Return the report of the whole command, on as many cores as workers if pinned."""
+    output = folder / "output"
+    shutil.rmtree(output, ignore_errors=True)
+    cores = set(sorted(os.sched_getaffinity(0), reverse=True)[: workers if pin else None])
+    flags = ["--modality", case.modality, "--input", folder / "files", "--output", output, "--workers", workers]
+    done = subprocess.run(
+        list(map(str, [sys.executable, "-m", "pipelines.cli", *flags, *case.flags, "--json"])),
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: os.sched_setaffinity(0, cores),
+        check=False,
+    )
+    if done.returncode:
+        raise Problem(f"{case.name}: {done.stderr[-2000:]}")
+    report: dict[str, Any] = json.loads(done.stdout)
+    if report["rejected"]:
+        raise Problem(f"{case.name}: the builder rejects what bare calls read: {report['rejected']}")
+    return report
+
+
+def _ratio(a: list[float], b: list[float]) -> float:
+    return statistics.median(x / y for x, y in zip(a, b, strict=True))
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="python -m benchmarks.build", description=__doc__)
+    add = parser.add_argument
+    data = os.environ.get("MMMASK_REAL_DATA")
+    add(
+        "--data",
+        type=Path,
+        required=data is None,
+        default=data and Path(data),
+        metavar="FOLDER",
+        help="real files in image/ video/ lidar/ audio/ table/ (or MMMASK_REAL_DATA)",
+    )
+    add("--only", nargs="+", metavar="MODALITY", help="measure these alone")
+    add("--peers", type=Path, metavar="FOLDER", help="the peers' environment; made there if it is missing")
+    add("--seconds", type=float, default=4.0, help="of bare calls a round: sets how often files are repeated (4)")
+    add("--rounds", type=int, default=2, help="(2)")
+    add(
+        "--pin",
+        action=BooleanOptionalAction,
+        default=True,
+        help="all processes of a build on as many cores as it has workers; otherwise on all cores (--pin)",
+    )
+    add("--json", action="store_true", help="print all figures as JSON")
+    return parser
+
+
+if __name__ == "__main__":
+    run("benchmarks.build", main)
