@@ -1,20 +1,23 @@
 """Build the shards of a plan on Ray: bounded work on its way, a writer a shard, a record for each that is committed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 
+import pyarrow as pa
 import ray
+from ray.exceptions import RayError
 
-from .cluster import none_left
 from .output import Output
-from .plan import Plan, Row
+from .plan import Plan
 from .rejects import Rejection
 from .run import Run, bar
 from .worker import Layout, build_chunk, write_shard
 
 CHUNK_BYTES = 32 << 20  # of estimated output
 WRITER = -1  # in place of the number of a chunk
+PATIENCE = 20.0  # seconds
 
 
 @dataclass(slots=True)
@@ -38,14 +41,14 @@ def build_shards(run: Run, target: Output, plan: Plan, layout: Layout) -> None:
     done = sum(samples for name, samples in plan.shards.items() if name in committed)
     ended = sum(name in committed for name in plan.shards)
 
-    def chunks() -> Iterator[tuple[str, int, list[Row]]]:
+    def chunks() -> Iterator[tuple[str, int, pa.Table]]:
         for name in plan.shards:
             if name not in committed:
                 own = list(cut(plan.rows(name), size))
                 shards[name] = _Shard([len(rows) for rows in own])
                 yield from ((name, number, rows) for number, rows in enumerate(own))
 
-    with bar("build", " samples", run.progress, plan.samples, done) as shown, none_left(running):
+    with bar("build", " samples", run.progress, plan.samples, done) as shown, _writers_ended(running):
         todo = chunks()
         while True:
             shown.set_postfix_str(f"{ended}/{len(plan.shards)} shards")
@@ -75,21 +78,32 @@ def build_shards(run: Run, target: Output, plan: Plan, layout: Layout) -> None:
                 running[writer] = name, WRITER
 
 
-def cut(rows: Sequence[Row], size: int) -> Iterator[list[Row]]:
+@contextmanager
+def _writers_ended(running: Mapping[ray.ObjectRef, tuple[str, int]]) -> Iterator[None]:
+    """Wait for the writers when the block fails: in a cluster that goes on they would write into the next build.
+
+    Chunks are left to end by themselves: they harm nobody, and to cancel tasks makes Ray 2.60 abort or hang at times.
+    """
+    try:
+        yield
+    finally:
+        if writers := [ref for ref, (_, number) in running.items() if number == WRITER]:
+            with suppress(RayError):
+                ray.wait(writers, num_returns=len(writers), timeout=PATIENCE)
+
+
+def cut(rows: pa.Table, size: int) -> Iterator[pa.Table]:
     """Yield runs of rows of at most `size` estimated bytes, or of one larger input, which CHUNK_BYTES alone cuts."""
-    chunk: list[Row] = []
-    filled = 0
-    for _, group in groupby(rows, key=lambda row: row.source):
-        own = list(group)
-        whole = sum(row.bytes for row in own)
-        if chunk and filled + whole > size:
-            yield chunk
-            chunk, filled = [], 0
-        for row in own:
-            if chunk and filled + row.bytes > CHUNK_BYTES:
-                yield chunk
-                chunk, filled = [], 0
-            chunk.append(row)
-            filled += row.bytes
-    if chunk:
-        yield chunk
+    sizes = rows["bytes"].to_numpy()
+    first, filled, end = 0, 0, 0
+    for _, group in groupby(rows["source"].to_pylist()):
+        begin, end = end, end + len(list(group))
+        if begin > first and filled + sizes[begin:end].sum() > size:
+            yield rows.slice(first, begin - first)
+            first, filled = begin, 0
+        for place in range(begin, end):
+            if place > first and filled + sizes[place] > CHUNK_BYTES:
+                yield rows.slice(first, place - first)
+                first, filled = place, 0
+            filled += sizes[place]
+    yield rows.slice(first)

@@ -14,10 +14,12 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
@@ -30,6 +32,7 @@ from .modality import Modality, Piece, Reject, Sample
 from .plan import Row, within
 from .sources import Source
 
+TOGETHER = 0.05  # seconds of results that are sent in one message
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # bytes must not depend on the machine's cores
 
 
@@ -54,7 +57,7 @@ class Job:
     onto: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Encoded:
     """A built sample: the bytes of its parts, its row of the index, what it adds to the statistics."""
 
@@ -82,38 +85,37 @@ class Isolated:
         self.job = job
         self.peak = 0
         self._stalled = stalled
+        self._in_order = True  # no question is open
         self._process: subprocess.Popen[bytes] | None = None
+        self._place = os.memfd_create("item")  # its number, written by the process, read when that stands or dies
         self._folder = tempfile.TemporaryDirectory(prefix="shard-build-")  # of fetched inputs: outlives the process
 
-    def probe(self, source: Source) -> list[Piece] | Reject:
-        """Return an input's pieces, or why it has none."""
-        for _ in range(2):
-            try:
-                (pieces,) = self._ask("probe", source.source, source)
-                return pieces
-            except Died as death:
-                reject = death.reject
-        return reject
+    def probe(self, sources: Sequence[Source]) -> Iterator[list[Piece] | Reject]:
+        """Yield the pieces of each of some inputs, or why it has none."""
+        return self._run("probe", sources)
 
     def build(self, rows: Sequence[Row]) -> Iterator[Encoded | Reject]:
-        """Yield the sample, or why there is none, for each of some rows of one input.
+        """Yield the sample, or why there is none, for each of some rows. What becomes of one depends on it alone."""
+        return self._run("build", rows)
 
-        A row that ends the process twice is rejected, and so is one at which the modality gives up; the others are
-        then asked for anew. So what becomes of a row does not depend on the rows it is asked for with.
+    def _run(self, what: str, items: Sequence[Source] | Sequence[Row]) -> Iterator[Any]:
+        """Yield what becomes of each item. One that ends the process twice is rejected.
+
+        What the process had not sent yet when it ended is asked for again, then the suspect, first in its turn.
         """
-        done, died_at = 0, -1
-        while done < len(rows):
-            results = self._ask("build", rows[done].source, rows[done:])
+        done, suspect = 0, -1
+        while done < len(items):
+            first, end = done, suspect if suspect > done else len(items)
             try:
-                for result in results:
+                for result in self._ask(what, items[first:end]):
                     done += 1
                     yield result
             except Died as death:
-                if died_at == done:
+                culprit = first + self._at()
+                if done == culprit == suspect:
                     done += 1
                     yield death.reject
-                else:
-                    died_at = done
+                suspect = culprit
 
     def close(self) -> None:
         """End the process."""
@@ -122,28 +124,39 @@ class Isolated:
             self._process.kill()
             self._process.wait()
             self._process = None
+        self._in_order = True
 
-    def _ask(self, what: str, name: str, question: Any) -> Iterator[Any]:
+    def _ask(self, what: str, items: Sequence[Source] | Sequence[Row]) -> Iterator[Any]:
+        if not self._in_order:  # a task before us was ended in the middle: its answers still come
+            self.close()
+        self._in_order = False
         if not self._process:
             self._start()
+        os.pwrite(self._place, bytes(8), 0)
         try:
-            self._connection.send((what, question))
-            while True:
+            self._connection.send((what, items))
+            missing = len(items)
+            while missing:
                 waited = 0.0
                 while not self._connection.poll(self.job.stall):
                     waited += self.job.stall
-                    self._stalled(name, waited)
-                result, self.peak = self._connection.recv()
-                if result is None:
-                    return
-                if isinstance(result, Problem):  # not the input's fault
-                    raise result
-                yield result
+                    self._stalled(items[self._at()].source, waited)
+                results, self.peak = self._connection.recv()
+                missing -= len(results)
+                self._in_order = not missing
+                for result in results:
+                    if isinstance(result, Problem):  # not the input's fault
+                        raise result
+                    yield result
         except (EOFError, ConnectionError):
             assert self._process
             code = self._process.wait()
             self.close()
             raise Died(_verdict(code, self.job)) from None
+
+    def _at(self) -> int:
+        """Return the number of the item that the process is at."""
+        return int.from_bytes(os.pread(self._place, 8, 0), "little")
 
     def _start(self) -> None:
         self._connection, theirs = Pipe()
@@ -154,8 +167,8 @@ class Isolated:
         }
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", f"from {__name__} import serve; serve({theirs.fileno()})"],
-                pass_fds=[theirs.fileno()],
+                [sys.executable, "-c", f"from {__name__} import serve; serve({theirs.fileno()}, {self._place})"],
+                pass_fds=[theirs.fileno(), self._place],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -180,8 +193,11 @@ def _verdict(code: int, job: Job) -> Reject:
     return Reject("Crash", f"its decoder crashed ({how}), twice")
 
 
-def serve(handle: int) -> None:
-    """Answer what is asked through a socket until it ends: this is what the process does."""
+def serve(handle: int, place: int) -> None:
+    """Answer what is asked through a socket until it ends: this is what the process does.
+
+    place: file descriptor where the number of the item at hand is kept.
+    """
     connection = Connection(handle)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -195,18 +211,21 @@ def serve(handle: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (job.memory, job.memory))
     while True:
         try:
-            what, question = connection.recv()
+            what, items = connection.recv()
         except EOFError:
             server.fetcher.close()
             return
-        results = server.probe(question) if what == "probe" else server.build(question)
-        while True:
+        results = server.probe(items) if what == "probe" else server.build(items)
+        ready: list[Any] = []
+        sent = time.monotonic()
+        for number in range(len(items)):
+            os.pwrite(place, number.to_bytes(8, "little"), 0)
             signal.setitimer(signal.ITIMER_REAL, job.timeout)
-            result = next(results, None)
+            ready.append(next(results))
             signal.setitimer(signal.ITIMER_REAL, 0)
-            connection.send((result, _peak()))
-            if result is None:
-                break
+            if number == len(items) - 1 or time.monotonic() - sent > TOGETHER:
+                connection.send((ready, _peak()))
+                ready, sent = [], time.monotonic()
 
 
 class _Server:
@@ -217,27 +236,34 @@ class _Server:
         self.fetcher = Fetcher(job.rate, job.retries, folder)
         self.blob = lru_cache(4)(lambda shard: Storage(job.onto).blob(f"shards/{shard}.tar"))
 
-    def probe(self, source: Source) -> Iterator[list[Piece] | Reject]:
+    def probe(self, sources: Sequence[Source]) -> Iterator[Any]:
+        return map(self._pieces, sources)
+
+    def _pieces(self, source: Source) -> Any:
         try:
             if not source.path:
                 raise Reject("Absent", "its list names no file")
             if self.modality.one_sample and protocol(source.path):  # to fetch it twice would cost more than it tells
-                yield within([Piece()], source.start, source.end)
-                return
+                return within([Piece()], source.start, source.end)
             path = self.fetcher.local(source.path, source.offset, source.bytes, source.source)
-            yield within(self.modality.probe(path), source.start, source.end)
+            return within(self.modality.probe(path), source.start, source.end)
         except Exception as error:
-            yield self._as_reject(error)
+            return self._as_reject(error)
 
-    def build(self, rows: Sequence[Row]) -> Iterator[Encoded | Reject]:
-        results = iter(self._layers(rows) if self.job.onto else self._samples(rows))
-        for row in rows:
-            try:
-                result = next(results)
-                yield result if isinstance(result, Reject) else _encode(result, row, self.job.captions)
-            except Exception as error:
-                yield self._as_reject(error)
-                return
+    def build(self, rows: Sequence[Row]) -> Iterator[Any]:
+        """Yield what becomes of some rows. Where the modality gives up at one, the others are asked for anew."""
+        for _, group in groupby(rows, key=lambda row: (row.source, row.path, row.offset)):
+            own = list(group)
+            while own:
+                results = self._layers(tuple(own)) if self.job.onto else self._samples(tuple(own))
+                for row in list(own):
+                    own.pop(0)
+                    try:
+                        result = next(results)
+                        yield result if isinstance(result, Reject) else _encode(result, row, self.job.captions)
+                    except Exception as error:
+                        yield self._as_reject(error)
+                        break
 
     def _samples(self, rows: Sequence[Row]) -> Iterator[Sample | Reject]:
         """Yield what becomes of some rows of one file."""

@@ -31,7 +31,7 @@ LONG_HASH_LENGTH = 20
 SHORTEST_REST = 8  # what is left of a range must be at least an eighth of a piece, unless it is all
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Row:
     """One sample to be: a piece of an input, and its place in the data set.
 
@@ -192,11 +192,10 @@ class Plan:
         self.samples = sum(self.shards.values())
         self._groups = {name: number for number, name in enumerate(self.shards)}
 
-    def rows(self, shard: str) -> list[Row]:
-        """Return the samples of a shard, in order."""
+    def rows(self, shard: str) -> pa.Table:
+        """Return the samples of a shard, in order, for `to_rows`."""
         with pq.ParquetFile(self.file) as parquet:
-            table = parquet.read_row_group(self._groups[shard], use_threads=False)
-        return [Row(**{**row, "path": fsdecode(row["path"])}) for row in table.to_pylist()]
+            return parquet.read_row_group(self._groups[shard], use_threads=False)
 
     def publish(self, file: Any) -> None:
         """Write the plan as `plan.parquet` has it."""
@@ -204,6 +203,11 @@ class Plan:
             for number in range(parquet.num_row_groups):
                 table = parquet.read_row_group(number, columns=PLAN.names, use_threads=False)
                 writer.write_table(table.select(PLAN.names).cast(PLAN), row_group_size=max(len(table), 1))
+
+
+def to_rows(table: pa.Table) -> list[Row]:
+    """Return the rows of a part of a plan."""
+    return [Row(**{**row, "path": fsdecode(row["path"])}) for row in table.to_pylist()]
 
 
 def slug(source: str) -> str:

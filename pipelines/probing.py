@@ -6,7 +6,6 @@ from typing import Any
 
 import ray
 
-from .cluster import none_left
 from .inputs import Inputs
 from .modality import Piece, Reject
 from .ordered import query, rows_of, write_rows
@@ -42,7 +41,7 @@ def probe(run: Run, target: Output, inputs: Inputs, scratch: Path, **naming: Any
             for start in range(0, len(sources), size):
                 yield number, start, sources[start : start + size]
 
-    with bar("probe", " inputs", run.progress, inputs.count) as shown, none_left(running):
+    with bar("probe", " inputs", run.progress, inputs.count) as shown:
         todo = tasks()
         while True:
             while len(running) < run.slots and (task := next(todo, None)):

@@ -64,6 +64,8 @@ def _entries(file: BinaryIO, suffixes: Collection[str]) -> Iterator[tuple[str, t
         with tarfile.open(fileobj=bounded, mode="r:", errorlevel=1) as tar:  # type: ignore[call-overload]
             while info := tar.next():
                 tar.members = []  # it would remember all of them
+                if info.size < 0:  # it would go back, for ever
+                    raise tarfile.ReadError("a negative size")
                 name = "/".join(part for part in info.name.split("/") if part not in ("", ".", ".."))
                 suffix = PurePosixPath(name).suffix.lower()
                 if info.isdir() or PurePosixPath(name).name.startswith("."):
@@ -74,7 +76,7 @@ def _entries(file: BinaryIO, suffixes: Collection[str]) -> Iterator[tuple[str, t
                     file.seek(info.offset_data)
                     yield name, info, file.read(info.size)
             place = tar.offset
-    except (tarfile.TarError, ValueError, OverflowError):  # as damaged headers have it
+    except (tarfile.TarError, ValueError, OverflowError, RecursionError):  # as damaged headers have it
         yield "", None, min(bounded.place, end)
         return
     file.seek(place)

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
+import pyarrow as pa
 import ray
 
 from shard_tools.writer import ShardWriter
@@ -12,7 +12,7 @@ from shard_tools.writer import ShardWriter
 from .isolation import Encoded, Isolated, Job, absent
 from .modality import Piece, Reject
 from .output import Record, write_record
-from .plan import Row
+from .plan import to_rows
 from .rejects import Rejection
 from .sources import Source
 from .statistics import merge
@@ -65,27 +65,26 @@ class Watch:
 def probe_inputs(job: Job, watch: Any, sources: Sequence[Source]) -> tuple[list[list[Piece] | Reject], int]:
     """Return the pieces of each input, or why it has none, and the bytes of memory that took."""
     process = _process(job, watch)
-    return [process.probe(source) for source in sources], process.peak
+    return list(process.probe(sources)), process.peak
 
 
 @ray.remote(num_returns=2, max_retries=RETRIES)
-def build_chunk(job: Job, watch: Any, layout: Layout, rows: Sequence[Row]) -> tuple[list[Encoded], Chunk]:
+def build_chunk(job: Job, watch: Any, layout: Layout, planned: pa.Table) -> tuple[list[Encoded], Chunk]:
     """Return what became of some rows of one shard: the samples, for its writer, and a summary, for the driver."""
     process = _process(job, watch)
+    rows = to_rows(planned)
+    results = process.build([row for row in rows if row.path])
     samples: list[Encoded] = []
     rejections: list[Rejection] = []
-    for (_, path, _), group in groupby(rows, key=lambda row: (row.source, row.path, row.offset)):
-        own = list(group)
-        if not path:
-            samples += [absent(row, layout.parts, layout.facts) for row in own]
+    for row in rows:
+        result = next(results) if row.path else None
+        if isinstance(result, Encoded):
+            samples.append(result)
             continue
-        for row, result in zip(own, process.build(own), strict=True):
-            if not isinstance(result, Reject):
-                samples.append(result)
-                continue
+        if result:
             rejections.append(Rejection.of(row, "build", result))
-            if job.keep:
-                samples.append(absent(row, layout.parts, layout.facts))
+        if not row.path or job.keep:
+            samples.append(absent(row, layout.parts, layout.facts))
     return samples, Chunk(len(samples), rejections, process.peak)
 
 

@@ -21,8 +21,10 @@ from .schema import KEY, MEMBER_BYTES
 
 BLOCK = 512
 END = bytes(2 * BLOCK)  # readers stop at two empty blocks; padding to 10240 serves tape drives only
+MAX_SIZE = 8 << 30
 NAME = re.compile(r"^((?:.*/|)[^.]+)[.]([^/]*)$")  # webdataset, Ray Data and Hugging Face split by this
 PART = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*")
+_BLANK = tarfile.TarInfo("").tobuf(tarfile.USTAR_FORMAT)  # what is the same in every header
 
 
 def check_key(key: str) -> None:
@@ -38,12 +40,14 @@ def header(name: str, size: int) -> bytes:
     """
     if not (name.isascii() and name.isprintable()) or len(name) > MEMBER_BYTES:
         raise Problem(f"member {name!r}: a name has at most {MEMBER_BYTES} printable ASCII characters")
-    info = tarfile.TarInfo(name)
-    info.size = size
-    try:
-        return info.tobuf(tarfile.USTAR_FORMAT)
-    except ValueError as error:
-        raise Problem(f"member {name}: {size} bytes do not fit a USTAR header: {error}") from error
+    if not 0 <= size < MAX_SIZE:
+        raise Problem(f"member {name}: {size} bytes do not fit a USTAR header; at most 8 GiB do")
+    block = bytearray(_BLANK)
+    block[: len(name)] = name.encode()
+    block[124:135] = b"%011o" % size
+    block[148:156] = b" " * 8  # of the checksum, which counts itself as spaces
+    block[148:155] = b"%06o\0" % sum(block)
+    return bytes(block)
 
 
 def padding(size: int) -> int:

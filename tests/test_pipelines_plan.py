@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pipelines.inputs import Inputs
 from pipelines.modality import Piece, Reject
 from pipelines.ordered import write_rows
-from pipelines.plan import PROBED, Plan, Row, probed_rows, within, write_plan
+from pipelines.plan import PROBED, Plan, Row, probed_rows, to_rows, within, write_plan
 from pipelines.sources import Source
 from shard_tools.errors import Misuse
 from shard_tools.schema import KEY, PLAN
@@ -41,7 +41,7 @@ def plan(items: list, *, seed: int = 0, val: float = 0.3, by_group: bool = False
         made = Plan(out)
         made.publish(scratch / "public.parquet")
         public = pq.read_table(scratch / "public.parquet")
-        rows = [row for shard in made.shards for row in made.rows(shard)]
+        rows = [row for shard in made.shards for row in to_rows(made.rows(shard))]
     assert public.schema.equals(PLAN) and public["key"].to_pylist() == [row.key for row in rows]
     assert made.samples == len(rows) and made.bytes == sum(row.bytes for row in rows)
     return rows
