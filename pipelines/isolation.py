@@ -33,6 +33,7 @@ from .plan import Row, within
 from .sources import Source
 
 TOGETHER = 0.05  # seconds of results that are sent in one message
+OUT_OF_MEMORY = 86  # exit code
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # bytes must not depend on the machine's cores
 
 
@@ -187,6 +188,8 @@ class Isolated:
 def _verdict(code: int, job: Job) -> Reject:
     if code == -signal.SIGALRM:
         return Reject("Timeout", f"took more than --timeout {job.timeout:g} seconds, twice")
+    if code == OUT_OF_MEMORY:
+        return Reject("TooLarge", f"takes more than --memory {job.memory / 1e9:.3g} GB to decode")
     if code == -signal.SIGKILL:
         return Reject("Crash", "its decoder was killed (SIGKILL), twice: most likely for want of memory")
     how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
@@ -287,8 +290,8 @@ class _Server:
             return error
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return Problem(f"{error.filename or tempfile.gettempdir()}: {error.strerror}")
-        if isinstance(error, MemoryError):
-            return Reject("TooLarge", f"takes more than --memory {self.job.memory / 1e9:.3g} GB to decode")
+        if isinstance(error, MemoryError):  # its neighbours may have left too little: it has another try alone
+            os._exit(OUT_OF_MEMORY)
         if isinstance(error, StopIteration):
             return Reject("Internal", "the builder gave fewer samples than it had planned")
         frame = traceback.extract_tb(error.__traceback__)[-1]

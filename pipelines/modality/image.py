@@ -30,6 +30,7 @@ from .sniff import HEAD_BYTES, sniff, unknown
 CELL = 8
 MAX_PIXELS = 178_956_970  # Pillow's own bound for a decompression bomb
 MAX_SIDE = 65_500  # of a JPEG
+MAX_ASPECT = 100  # saliency takes time and memory with the square of the longer side
 MAX_FILE_BYTES = 1 << 30
 ORIENTATION = 0x0112
 START_OF_SCAN, APP1 = b"\xda", b"\xe1"  # markers of a JPEG
@@ -134,7 +135,11 @@ def _file(path: str) -> BinaryIO:
 
 def _open(stream: BinaryIO, path: str) -> Pillow.Image:
     """Return the picture with only its header read. path: its suffix tells what its bytes do not. Raises Reject."""
-    if (size := stream.seek(0, io.SEEK_END)) > MAX_FILE_BYTES:
+    try:
+        size = stream.seek(0, io.SEEK_END)
+    except OSError as error:
+        raise Reject("Unreadable", f"is no ordinary file: {error.strerror}") from None
+    if size > MAX_FILE_BYTES:
         raise Reject("TooLarge", f"{size:,} bytes; a picture file may have {MAX_FILE_BYTES:,}")
     stream.seek(0)
     formats = (*FORMATS, "TGA") if path.lower().endswith(".tga") else FORMATS  # TGA has no magic bytes
@@ -154,6 +159,8 @@ def _open(stream: BinaryIO, path: str) -> Pillow.Image:
         raise Reject("TooLarge", f"{width}×{height} pixels; at most {MAX_PIXELS:,} and {MAX_SIDE:,} a side")
     if not width or not height:
         raise Reject("Corrupt", f"{width}×{height} pixels")
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise Reject("Unsupported", f"{width}×{height} pixels; at most {MAX_ASPECT} times as long as wide")
     return picture
 
 

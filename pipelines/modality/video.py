@@ -135,8 +135,10 @@ class Video(Modality[Options]):
         return mean_std(summary)
 
     def _rate(self, source: Fraction) -> Fraction:
-        """Return the clips' frames a second."""
-        return min(Fraction(self.options.fps), source).limit_denominator(1001)
+        """Return the clips' frames a second. Raises Reject."""
+        if not (rate := min(Fraction(self.options.fps), source).limit_denominator(1001)):
+            raise Reject("Corrupt", "its header states less than a frame in a thousand seconds")
+        return rate
 
     def _clips(self, begin: float, end: float, rate: Fraction, shortest: int) -> Iterator[tuple[Fraction, int]]:
         """Yield the start and the frames of the clips of a scene; none has fewer frames than `shortest`."""
