@@ -65,7 +65,10 @@ class Output:
         self.name = self.root.rsplit("/", 1)[-1]
         if self.storage.local and Path(self.root).exists() and not Path(self.root).is_dir():
             raise Misuse(f"{root}: the output is a file; give a folder")
-        found = self.storage.names("")
+        try:
+            found = self.storage.names("")
+        except OSError as error:
+            raise Problem(f"--output {error}") from None
         if found and not {"manifest.json", STATE} & set(found):
             raise Misuse(f"{root}: the output is not empty and holds no data set of ours; give another folder")
 

@@ -183,9 +183,8 @@ class Plan:
     """A plan on disk. shards: samples of each, by name. labels: of all samples, sorted. bytes: estimated."""
 
     def __init__(self, file: Path) -> None:
-        self.file = file
-        with pq.ParquetFile(file) as parquet:
-            facts = json.loads(parquet.metadata.metadata[b"plan"])
+        self._parquet = pq.ParquetFile(file)
+        facts = json.loads(self._parquet.metadata.metadata[b"plan"])
         self.shards: dict[str, int] = facts["shards"]
         self.labels: list[str] = facts["labels"]
         self.bytes: int = facts["bytes"]
@@ -194,14 +193,13 @@ class Plan:
 
     def rows(self, shard: str) -> pa.Table:
         """Return the samples of a shard, in order, for `to_rows`."""
-        with pq.ParquetFile(self.file) as parquet:
-            return parquet.read_row_group(self._groups[shard], use_threads=False)
+        return self._parquet.read_row_group(self._groups[shard], use_threads=False)
 
     def publish(self, file: Any) -> None:
         """Write the plan as `plan.parquet` has it."""
-        with pq.ParquetFile(self.file) as parquet, pq.ParquetWriter(file, PLAN) as writer:
-            for number in range(parquet.num_row_groups):
-                table = parquet.read_row_group(number, columns=PLAN.names, use_threads=False)
+        with pq.ParquetWriter(file, PLAN) as writer:
+            for number in range(self._parquet.num_row_groups):
+                table = self._parquet.read_row_group(number, columns=PLAN.names, use_threads=False)
                 writer.write_table(table.select(PLAN.names).cast(PLAN), row_group_size=max(len(table), 1))
 
 

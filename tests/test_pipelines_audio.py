@@ -2,20 +2,24 @@
 
 import os
 import wave
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 import soundfile
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torchaudio.compliance import kaldi
 
 from pipelines.layers.energy import energy
 from pipelines.layers.flux import flux
 from pipelines.modality import Piece, Reject, Sample, get_modality
 from pipelines.modality.audio import Audio, Options, log_mels
 from pipelines.sound import Sound
+from shard_tools.tar import encode_part
 
 REAL = os.environ.get("MMMASK_REAL_DATA", "")
 
@@ -205,14 +209,122 @@ def test_rejects(tmp_path: Path) -> None:
     assert rejected(tmp_path / "slow.wav") == "Unsupported"
 
 
-def test_pictures_without_sound_are_the_wrong_modality(tmp_path: Path) -> None:
+def write_film(path: Path, *, delay: float = 0.0, lead: float = 0.0) -> str:
+    """Write 6 s of pictures from second `lead` on and 6 s of sound from second `delay` on: a tone in its second 2."""
+    rate = 48000
+    sound = np.concatenate([np.zeros(2 * rate, np.float32), tone(1000, 1.0, rate), np.zeros(3 * rate, np.float32)])
+    with av.open(str(path), "w") as container:
+        pictures = container.add_stream("mpeg4", rate=8)
+        pictures.width = pictures.height = 64
+        stream = container.add_stream("aac", rate=rate, layout="mono")
+        for number in range(48):
+            picture = av.VideoFrame.from_ndarray(np.full((64, 64, 3), number, np.uint8), "rgb24")
+            picture.pts, picture.time_base = number + round(8 * lead), Fraction(1, 8)
+            container.mux(pictures.encode(picture))
+        for start in range(0, len(sound), 1024):
+            frame = av.AudioFrame.from_ndarray(sound[None, start : start + 1024], "fltp", "mono")
+            frame.sample_rate, frame.pts, frame.time_base = rate, start + round(delay * rate), Fraction(1, rate)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+        container.mux(pictures.encode())
+    return str(path)
+
+
+@pytest.mark.parametrize("name", ["film.mp4", "film.mkv", "film.mov", "film.ts"])
+@pytest.mark.parametrize(("delay", "lead"), [(0.0, 0.0), (3.0, 0.0), (0.0, 1.0)])
+def test_second_0_of_a_film_is_where_its_pictures_start(tmp_path: Path, name: str, delay: float, lead: float) -> None:
+    path = write_film(tmp_path / name, delay=delay, lead=lead)
+    mel = mels(path)
+    loud = np.flatnonzero(mel[:, round(bin_of(1000))] > -2)
+    assert loud[[0, -1]] / 100 == pytest.approx(np.array([2.0, 3.0]) + delay - lead, abs=0.06)
+    assert len(mel) == pytest.approx(100 * (6 + delay - lead), abs=10)
+
+
+def test_sound_of_a_film_is_cut_at_its_clips(tmp_path: Path) -> None:
+    path = write_film(tmp_path / "film.mp4", delay=3.0)
+    audio = Audio(Options())
+    clips = [Piece(start, start + 2.0) for start in (0.0, 2.0, 4.0, 6.0, 8.0)]
+    before, *_, last = samples = list(audio.build(path, clips))
+    assert [sample.parts["json"]["seconds"] for sample in samples[:4]] == [2.0] * 4
+    assert (before.parts["mel.npy"] < -15.9).all()  # its sound has not started: silence
+    assert last.parts["json"]["seconds"] == pytest.approx(1.0, abs=0.05)
+    for clip, sample in zip(clips, samples, strict=True):
+        (alone,) = audio.build(path, [clip])
+        assert (alone.parts["mel.npy"] == sample.parts["mel.npy"]).all()
+    (late,) = audio.build(path, [Piece(20.0, 22.0)])
+    assert isinstance(late, Reject)
+    assert late.error == "Empty"
+
+
+def test_a_film_without_sound_has_none(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "film.mp4"), "w") as container:
         stream = container.add_stream("mpeg4", rate=8)
         stream.width = stream.height = 64
         for _ in range(8):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), "rgb24")))
         container.mux(stream.encode())
-    assert rejected(tmp_path / "film.mp4") == "WrongModality"
+    assert rejected(tmp_path / "film.mp4") == "Absent"
+
+
+@pytest.mark.parametrize(("name", "rate"), [("a.wav", 44100), ("a.mp3", 8000), ("a.ogg", 22050)])
+def test_pieces_of_any_seconds(tmp_path: Path, name: str, rate: int) -> None:
+    path = write(tmp_path / name, np.random.default_rng(0).normal(0, 0.1, 9 * rate).astype(np.float32), rate)
+    audio, whole = Audio(Options()), mels(path)
+    pieces = [Piece(3.21, 5.5), Piece(0.0, 0.01), Piece(4.0, 4.0), Piece(8.5, -1.0)]
+    found = [sample.parts["mel.npy"].astype(np.float32) for sample in audio.build(path, pieces)]
+    assert [len(mel) for mel in found] == [229, 1, 1, 48]
+    for piece, mel in zip(pieces, found, strict=True):
+        first = round(piece.start * 100)
+        assert mel == pytest.approx(whole[first : first + len(mel)], abs=0.1)
+    (long,) = audio.build(path, [Piece(0.0, 3600.0)])
+    assert isinstance(long, Reject)
+    assert long.error == "TooLarge"
+
+
+def test_mp3_is_read_on_and_a_window_depends_on_itself_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rate, opened = 8000, []
+    path = write(tmp_path / "a.mp3", np.random.default_rng(0).normal(0, 0.1, 30 * rate).astype(np.float32), rate)
+    monkeypatch.setattr("pipelines.sound.MP3_RUN", 10.0)
+    audio = Audio(Options(frames=100))
+    pieces = audio.probe(path)
+    alone = [next(iter(audio.build(path, [piece]))).parts["mel.npy"] for piece in pieces[::-1]][::-1]
+    real = soundfile.SoundFile
+    monkeypatch.setattr("soundfile.SoundFile", lambda *given: opened.append(given) or real(*given))
+    together = [sample.parts["mel.npy"] for sample in audio.build(path, pieces)]
+    assert all((a == b).all() for a, b in zip(alone, together, strict=True))
+    assert (len(pieces), len(opened)) == (30, 4)  # its header, and three runs of ten seconds
+
+
+def test_layers_come_from_the_stored_window_and_only_those_asked_for(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav", tone(440, 1.0, 16000), 16000)
+    sample = build_one(path)
+    assert Audio.facts.keys() == sample.parts["json"].keys()
+    parts = {name: encode_part(name, part) for name, part in sample.parts.items()}
+    found = Audio(Options()).look(parts)
+    assert all((found[name] == sample.parts[f"{name}.npy"]).all() for name in ("energy", "flux"))
+    audio = Audio(Options(), layers=["flux"])
+    (one,) = audio.build(path, audio.probe(path))
+    assert set(sample.parts) - set(one.parts) == {"energy.npy"}
+    assert list(audio.look(parts)) == ["flux"]
+    assert one.shape == sample.shape
+    with pytest.raises(Reject):
+        audio.look({"mel.npy": b"no array"})
+
+
+@pytest.mark.parametrize("count", [400, 559, 560, 16000, 163_840])
+def test_mels_are_those_of_kaldi_to_the_last_bit(count: int) -> None:
+    samples = np.random.default_rng(count).normal(0, 0.1, count).astype(np.float32)
+    mel = kaldi.fbank(
+        torch.from_numpy(samples)[None],
+        sample_frequency=16_000,
+        num_mel_bins=128,
+        window_type="hanning",
+        frame_shift=10,
+        dither=0.0,
+        use_energy=False,
+        htk_compat=True,
+    )
+    assert (log_mels(samples) == mel.numpy().astype(np.float16)).all()
 
 
 def test_a_header_that_promises_too_much(tmp_path: Path) -> None:

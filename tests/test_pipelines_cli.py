@@ -29,7 +29,7 @@ PHOTOS = f"{IMAGE} --input photos"
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("", "the following arguments are required: --modality, --input, --output"),
+        ("", "the following arguments are required: --modality, --output"),
         (f"{PHOTOS}", "the following arguments are required: --output"),
         (f"{IMAGE} --inptu photos --output out", "unknown argument --inptu (did you mean --input?)"),
         ("--modality imgae --input photos --output out", "unknown modality 'imgae' (did you mean image?)"),

@@ -13,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 from pipelines.modality import Reject, Sample, get_modality
 from pipelines.modality.lidar import Lidar, Options, decode, voxels
 from pipelines.statistics import merge
+from shard_tools.tar import encode_part
 
 VOXEL = np.array([0.1, 0.1, 0.2])
 
@@ -155,6 +156,20 @@ def test_equal_files_give_equal_bytes(tmp_path):
     one, two = build(tmp_path / "a.bin"), build(tmp_path / "a.bin")
     for name in ("coords.npy", "count.npy", "points.npy", "ground.npy"):
         assert one.parts[name].tobytes() == two.parts[name].tobytes()
+
+
+def test_layers_come_from_the_stored_sweep_and_only_those_asked_for(tmp_path):
+    street().tofile(tmp_path / "a.bin")
+    sample = build(tmp_path / "a.bin")
+    assert Lidar.facts.keys() == sample.parts["json"].keys()
+    found = Lidar(Options()).look({name: encode_part(name, part) for name, part in sample.parts.items()})
+    assert list(found) == ["ground"]
+    np.testing.assert_array_equal(found["ground"], sample.parts["ground.npy"])
+    lidar = Lidar(Options(), layers=[])
+    (bare,) = lidar.build(str(tmp_path / "a.bin"), lidar.probe(str(tmp_path / "a.bin")))
+    assert set(sample.parts) - set(bare.parts) == {"ground.npy"}
+    with pytest.raises(Reject):
+        Lidar(Options()).look({"points.npy": b"", "count.npy": b""})
 
 
 @pytest.mark.parametrize("slope", [0.0, 0.05])

@@ -1,9 +1,10 @@
 """Sounds: any common file → windows of log mels of 16 kHz mono, with energy and flux."""
 
-from collections.abc import Iterator, Sequence
+import io
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -25,6 +26,9 @@ HOP = RATE // 100
 WINDOW = RATE // 40
 FRAMES_A_SECOND = RATE // HOP
 MARGIN = RATE // 10  # samples of 16 kHz read on both sides of a window, for the resampling filter to swing in
+FFT = 512
+PREEMPHASIS = 0.97
+MAX_FRAMES = 65_536  # of a window
 SHORTEST_REST = 25  # frames
 SUFFIXES = frozenset([
     ".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".m4b", ".aac", ".mp4", ".aif", ".aiff",
@@ -35,7 +39,7 @@ SUFFIXES = frozenset([
 class Options(base.Options):
     """What a user may choose about sounds."""
 
-    frames: int = Field(1024, ge=16, le=65536, description="frames of 10 ms in a window; the last may be shorter")
+    frames: int = Field(1024, ge=16, le=MAX_FRAMES, description="frames of 10 ms in a window; the last may be shorter")
 
 
 class Audio(Modality[Options]):
@@ -44,6 +48,7 @@ class Audio(Modality[Options]):
     name = "audio"
     suffixes = SUFFIXES
     Options = Options
+    facts: ClassVar[dict[str, Any]] = {"frames": -1, "seconds": -1.0, "source_rate": -1, "source_channels": -1}
     layers = {"energy": energy.SPEC, "flux": flux.SPEC}  # noqa: RUF012 - as the base class declares
     parts = {  # noqa: RUF012
         "mel.npy": Part(
@@ -52,7 +57,7 @@ class Audio(Modality[Options]):
             shape=f"frames,{MELS}",
             unit="natural log of power",
         ),
-        "json": Part(description="source, label, group, start, end, frames, seconds, source_rate, source_channels"),
+        "json": Part(description="source, label, group, start, end, " + ", ".join(facts)),
     }
 
     def probe(self, path: str) -> list[Piece]:
@@ -76,47 +81,63 @@ class Audio(Modality[Options]):
         ]
 
     def build(self, path: str, pieces: Sequence[Piece]) -> Iterator[Sample | Reject]:
-        """Yield a window, or why there is none, for each piece. Raises Reject."""
+        """Yield a window, or why there is none, for each piece, of any seconds. Raises Reject.
+
+        Second 0 of a film is that of its clips: where its pictures start. Until its sound starts it is silent.
+        """
         torch.set_num_threads(1)  # the engine has a process a core
         sound = Sound(path)
         for piece in pieces:
             try:
-                yield _window(sound, piece)
+                yield self._window(sound, piece)
             except Reject as reject:
                 yield reject
+
+    def look(self, parts: Mapping[str, bytes]) -> dict[str, np.ndarray]:
+        """Return the layers of a stored window. Raises Reject."""
+        try:
+            mel = np.load(io.BytesIO(parts["mel.npy"]), allow_pickle=False)
+        except (ValueError, EOFError, OSError) as error:
+            raise Reject("Corrupt", f"mel.npy is no array: {error}") from None
+        return self._look(mel)
 
     def statistics(self, summary: dict[str, Any]) -> dict[str, Any]:
         """Return {'mean': [128], 'std': [128]} of the log mels."""
         return mean_std(summary)
 
+    def _window(self, sound: Sound, piece: Piece) -> Sample:
+        start = round(piece.start * FRAMES_A_SECOND)
+        end = round((piece.end if piece.end >= 0 else sound.samples / sound.rate) * FRAMES_A_SECOND)
+        if end - start > MAX_FRAMES:
+            raise Reject("TooLarge", f"{(end - start) / FRAMES_A_SECOND:g} s; a window may have {MAX_FRAMES / 100:g}")
+        samples = resampled(sound, start * HOP, max(end - start - 1, 0) * HOP + WINDOW)
+        if len(samples) < WINDOW:
+            raise Reject("Empty", f"no sound from second {piece.start:g} on")
+        mel = log_mels(samples)
+        values = mel.astype(np.float32)
+        return Sample(
+            parts={
+                "mel.npy": mel,
+                "json": {
+                    "frames": len(mel),
+                    "seconds": len(mel) / FRAMES_A_SECOND,
+                    "source_rate": sound.rate,
+                    "source_channels": sound.channels,
+                },
+                **{f"{name}.npy": layer for name, layer in self._look(mel).items()},
+            },
+            shape=(-(-len(mel) // energy.CELL[0]), MELS // energy.CELL[1]),
+            summary=moments(values),
+        )
+
+    def _look(self, mel: np.ndarray) -> dict[str, np.ndarray]:
+        values, make = mel.astype(np.float32), {"energy": energy.energy, "flux": flux.flux}
+        return {name: make[name](values) for name in self.layers}
+
 
 def frames_of(samples: int) -> int:
     """Return how many whole windows of 25 ms, 10 ms apart, fit into samples of 16 kHz."""
     return max(0, 1 + (samples - WINDOW) // HOP)
-
-
-def _window(sound: Sound, piece: Piece) -> Sample:
-    start, end = (round(seconds * FRAMES_A_SECOND) for seconds in (piece.start, piece.end))
-    samples = resampled(sound, start * HOP, (end - start - 1) * HOP + WINDOW)
-    if len(samples) < WINDOW:
-        raise Reject("Empty", f"no sound from second {piece.start:g}, though the header promises it")
-    mel = log_mels(samples)
-    values = mel.astype(np.float32)
-    layers = {"energy.npy": energy.energy(values), "flux.npy": flux.flux(values)}
-    return Sample(
-        parts={
-            "mel.npy": mel,
-            "json": {
-                "frames": len(mel),
-                "seconds": len(mel) / FRAMES_A_SECOND,
-                "source_rate": sound.rate,
-                "source_channels": sound.channels,
-            },
-            **layers,
-        },
-        shape=layers["energy.npy"].shape,
-        summary=moments(values),
-    )
 
 
 def resampled(sound: Sound, first: int, count: int) -> np.ndarray:
@@ -137,15 +158,26 @@ def _resampler(source: int, target: int) -> Resample:
 
 
 def log_mels(samples: np.ndarray) -> np.ndarray:
-    """Return the log mels of float32 samples of 16 kHz, full scale 1, at least one window: float16 [frames, 128]."""
-    mel = kaldi.fbank(
-        torch.from_numpy(samples)[None],
-        sample_frequency=RATE,
-        num_mel_bins=MELS,
-        window_type="hanning",
-        frame_shift=10,
-        dither=0.0,
-        use_energy=False,
-        htk_compat=True,
-    )
-    return mel.numpy().astype(np.float16)
+    """Return the log mels of float32 samples of 16 kHz, full scale 1, at least one window: float16 [frames, 128].
+
+    As Kaldi does it, and to the last bit as `torchaudio.compliance.kaldi.fbank`, which makes its window and filters
+    anew for every sound: mean taken off, pre-emphasis, Hann window, power spectrum, filters, natural log.
+    """
+    window, filters = _window_and_filters()
+    frames = torch.from_numpy(samples).unfold(0, WINDOW, HOP)
+    frames = frames - frames.mean(1, keepdim=True)
+    frames = (frames - PREEMPHASIS * torch.cat([frames[:, :1], frames[:, :-1]], 1)) * window
+    power = torch.fft.rfft(frames, FFT).abs().pow(2)
+    mel: np.ndarray = torch.mm(power, filters).clamp(min=torch.finfo(torch.float32).eps).log().numpy()
+    return mel.astype(np.float16)
+
+
+@lru_cache(maxsize=1)
+def _window_and_filters() -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (a Hann window [400], Kaldi's mel filters from 20 to 8000 Hz [257, 128]).
+
+    At 128 mels the lowest filters are narrower than the step of the spectrum, 31 Hz: bin 3 lies between two steps,
+    holds nothing and is always at the floor.
+    """
+    filters, _ = kaldi.get_mel_banks(MELS, FFT, RATE, 20.0, 0.0, 100.0, -500.0, 1.0)
+    return torch.hann_window(WINDOW, periodic=False), torch.nn.functional.pad(filters, (0, 1)).T
