@@ -88,8 +88,8 @@ def encode_part(name: str, value: bytes | np.ndarray | dict[str, Any]) -> bytes:
 def decode_part(name: str, data: bytes) -> Any:
     """Return what a part says: npy → array, json → dict, cls → int, txt → str, arrow → pyarrow.Table, else bytes.
 
-    An empty part is None. Nothing is unpickled, and no array or table is larger than its data. Raises ValueError for bytes
-    that are not what the name says.
+    An empty part is None. Nothing is unpickled, and no array or table is larger than its data. Raises ValueError for
+    bytes that are not what the name says.
     """
     if not data:
         return None
