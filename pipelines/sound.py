@@ -156,6 +156,8 @@ class _PyAV:
         container = open_media(self.path, "audio")
         stream = container.streams.best("audio")
         if not isinstance(stream, AudioStream):
+            if container.streams.audio:
+                raise Reject("Corrupt", "its header does not say how its sound is to be decoded")
             if _pictures(container):
                 raise Reject("Absent", "a film without sound")
             kinds = " and ".join(sorted({other.type for other in container.streams})) or "nothing"

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -30,6 +31,7 @@ STEPS = np.array([10, 10, 20], np.int32)  # of a base voxel's sides
 MAX_COUNT = 65535  # returns in a voxel
 MAX_POINTS = 10_000_000  # a sweep has a few hundred thousand; more is a survey
 HEADER_BYTES = 1 << 16
+NPY_ERRORS = (ValueError, OSError, EOFError, OverflowError, SyntaxError, TokenError)  # what headers make np.load raise
 TEXT = re.compile(rb"[\t\n\r\x20-\x7e]+")
 
 SUFFIXES = frozenset({".bin", ".pcd", ".ply", ".npy"})
@@ -128,7 +130,7 @@ class Lidar(Modality[Options]):
             stored, count = (
                 np.load(io.BytesIO(parts[f"{name}.npy"]), allow_pickle=False) for name in ("points", "count")
             )
-        except (ValueError, EOFError, OSError) as error:
+        except NPY_ERRORS as error:
             raise Reject("Corrupt", f"its points are no array: {error}") from None
         return self._look(decode(stored), count)
 
@@ -266,7 +268,9 @@ def _count_pcd(head: bytes, size: int) -> int:
         raise Reject("WrongModality", f"a PCD file without the fields {', '.join(sorted(missing))}")
     # A compressed file may be smaller than its points; LZF packs at most 264 bytes into 3.
     smallest = {"binary": points * width, "ascii": points * 6, "binary_compressed": points * width // 88}
-    return _complete(points, smallest.get(encoding, 0), size)
+    if encoding not in smallest:
+        raise Reject("Unsupported", f"a PCD file whose data are {encoding!r}, not {', '.join(smallest)}")
+    return _complete(points, smallest[encoding], size)
 
 
 def _count_ply(head: bytes, size: int) -> int:
@@ -300,7 +304,7 @@ def _open_npy(path: str) -> np.ndarray:
     """Return the array, mapped. Raises Reject."""
     try:
         points = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except NPY_ERRORS as error:
         raise Reject("Corrupt", f"no plain .npy array: {error}") from None
     if not isinstance(points, np.ndarray) or points.ndim != 2 or points.shape[1] < 3 or points.dtype.kind != "f":
         shape, dtype = getattr(points, "shape", "?"), getattr(points, "dtype", "?")

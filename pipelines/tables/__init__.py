@@ -42,35 +42,37 @@ def open_source(path: str, header: str = "auto") -> Iterator[Source]:
     kind = KINDS.get(file.suffix.lower())
     if not head or kind is None or sniff(head)[0] not in ("", "table"):
         raise unknown(head, "table")
-    with _rejecting():
+    with _rejecting(path):
         yield kind.open(path, head, header)
 
 
 @contextmanager
 def reopen_source(path: str, recipe: Any) -> Iterator[Source]:
     """Open a table by the recipe of its source. Raises Reject, also for what goes wrong while it is read."""
-    with _rejecting():
+    with _rejecting(path):
         yield KINDS[Path(path).suffix.lower()].reopen(path, recipe)
 
 
 @contextmanager
-def _rejecting() -> Iterator[None]:
+def _rejecting(path: str) -> Iterator[None]:
     try:
         yield
     except duckdb.OutOfMemoryException:
         connect.cache_clear()  # what it still holds is of no more use
         raise Reject("TooLarge", "its cells do not fit into the memory for parsing") from None
     except duckdb.Error as error:
-        raise Reject("Corrupt", _duckdb_reason(str(error))) from None
+        message = re.sub(r"/proc/self/fd/\d+", path, str(error)).replace(path, Path(path).name)
+        raise Reject("Corrupt", _duckdb_reason(message)) from None
     except (pa.ArrowException, OSError) as error:
         raise Reject("Corrupt", f"cannot be read: {error}") from None
 
 
 def _duckdb_reason(message: str) -> str:
-    """Return what DuckDB says is wrong, without its advice on arguments."""
+    """Return what DuckDB says is wrong, without the query and its advice on arguments."""
     if uneven := re.search(r"on Line: (\d+).*?Expected Number of Columns: (\d+) Found: (\d+)", message, re.DOTALL):
         return f"line {uneven[1]} has {uneven[3]} cells where the header has {uneven[2]}"
     if "detect the CSV parsing dialect" in message:
         return "no separator splits its lines into the same number of cells"
-    lines = [line for line in message.splitlines() if line and not line.startswith(("Original Line", "Possible"))]
+    noise = ("Original Line", "Possible", "LINE", " ")
+    lines = [line for line in message.splitlines() if line and not line.startswith(noise)]
     return " ".join(lines[:2])
