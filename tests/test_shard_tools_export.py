@@ -223,7 +223,7 @@ def test_an_output_that_cannot_be_is_refused(built: dict[str, Path], tmp_path: P
         ("hf", built["audio"], "is not empty; give a new folder"),
         ("wids", tmp_path / "full", "is not empty; give a new folder"),
         ("wids", tmp_path / "full" / "note.txt", "is not a folder"),
-        ("wids", "memory://far", "cannot refer to local shards"),
+        ("wids", f"memory://far-{tmp_path.name}", "cannot refer to local shards"),
     ]:
         with pytest.raises(Misuse, match=message):
             export(name, root, out)
