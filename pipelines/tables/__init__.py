@@ -48,7 +48,7 @@ def open_source(path: str, header: str = "auto") -> Iterator[Source]:
 
 @contextmanager
 def reopen_source(path: str, recipe: Any) -> Iterator[Source]:
-    """Open a table by the recipe of its source. Raises Reject, also for what goes wrong while it is read."""
+    """Open a table by the recipe of its source. Raises Reject and MemoryError, also while it is read."""
     with _rejecting(path):
         yield KINDS[Path(path).suffix.lower()].reopen(path, recipe)
 
@@ -59,7 +59,7 @@ def _rejecting(path: str) -> Iterator[None]:
         yield
     except duckdb.OutOfMemoryException:
         connect.cache_clear()  # what it still holds is of no more use
-        raise Reject("TooLarge", "its cells do not fit into the memory for parsing") from None
+        raise MemoryError("its cells do not fit into the memory for parsing") from None
     except duckdb.Error as error:
         message = re.sub(r"/proc/self/fd/\d+", path, str(error)).replace(path, Path(path).name)
         raise Reject("Corrupt", _duckdb_reason(message)) from None

@@ -90,12 +90,15 @@ def files() -> Iterator[Hostile]:
     yield hostile(
         "20,000 columns.csv", b",".join(b"c%d" % n for n in range(20_000)) + b"\n" + b"1," * 19_999 + b"1\n", "TooLarge"
     )
-    yield hostile("100 MB in a line.csv", lambda path: path.write_bytes(b"x" * 100_000_000), *some, "TooLarge")
+    yield hostile(
+        "100 MB in a line.csv", lambda path: path.write_bytes(b"x" * 100_000_000), *some, "TooLarge", "Timeout"
+    )
     yield hostile(
         "100 MB in a cell.csv",
         lambda path: path.write_bytes(b"a,b\n1," + b"x" * 100_000_000 + b"\n2,y\n"),
         *some,
         "TooLarge",
+        "Timeout",
     )
     yield hostile("numbers beyond numbers.csv", b"a,b\n1e999,-1e999\n" + b"9" * 400 + b",nan\ninf,1\n")
     yield hostile("dates beyond time.csv", b"a,b\n2020-01-01,1\n9999999-99-99,2\n0000-00-00,3\n")
@@ -121,6 +124,7 @@ def files() -> Iterator[Hostile]:
         lambda path: path.write_bytes(b'{"a": "' + b"x" * 100_000_000 + b'"}\n'),
         *some,
         "TooLarge",
+        "Timeout",
     )
     yield hostile("10^9 rows.parquet", _bomb, "TooLarge", ACCEPTED)
     yield hostile(
