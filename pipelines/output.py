@@ -12,7 +12,6 @@ All of it goes when the manifest is written. Until then the same command goes on
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -113,7 +112,7 @@ class Output:
 
     def save_probed(self, number: int, file: Path) -> None:
         """Keep what the probe found in a segment for later runs; `file` stays."""
-        self._keep(file, f"{PROBE}/{number:06d}.parquet")
+        self.storage.put(file, f"{PROBE}/{number:06d}.parquet")
 
     def load_plan(self, scratch: Path) -> Plan | None:
         """Return the plan, if an earlier run of this build had come so far."""
@@ -121,7 +120,7 @@ class Output:
 
     def save_plan(self, file: Path) -> Plan:
         """Keep the plan for later runs of this build and return it; `file` stays."""
-        self._keep(file, PLAN)
+        self.storage.put(file, PLAN)
         return Plan(file)
 
     def committed(self) -> set[str]:
@@ -165,10 +164,6 @@ class Output:
         for name in self.storage.names(STATE):
             if name != "lock":
                 self.storage.remove_tree(f"{STATE}/{name}")
-
-    def _keep(self, file: Path, name: str) -> None:
-        with atomic(self.root, name) as target, file.open("rb") as source:
-            shutil.copyfileobj(source, target)
 
     def _local(self, name: str, copy: Path) -> Path:
         """Return where a file of the data set can be read as a local one."""
