@@ -85,7 +85,8 @@ class Fetcher:
     """Gives the local path of inputs, one at a time: what was fetched is removed when the next one is asked for.
 
     rate: requests a second of this process at most. retries: how often a passing failure is tried again. folder: where
-    fetched inputs lie; a private temporary one unless told. What a killed process left in a given folder is removed.
+    fetched inputs lie, in a folder `fetched` of their own, where what a killed process left is removed; a private
+    temporary one unless told.
     """
 
     def __init__(self, rate: float | None = None, retries: int = 4, folder: str | None = None) -> None:
@@ -98,7 +99,7 @@ class Fetcher:
             wait=_wait,
             reraise=True,
         )
-        self._given = folder
+        self._given = folder or ""
         self._folder = ""
         self._kept: tuple[str, int] | None = None
         self._local = ""
@@ -130,10 +131,8 @@ class Fetcher:
 
     def close(self) -> None:
         """Remove what was fetched."""
-        if self._folder and not self._given:
-            shutil.rmtree(self._folder, ignore_errors=True)
-        elif self._folder:
-            self._empty()
+        if self._folder:
+            shutil.rmtree(self._folder if self._given else os.path.dirname(self._folder), ignore_errors=True)
         self._folder, self._kept = "", None
 
     def open(self, url: str) -> BinaryIO:
@@ -174,9 +173,9 @@ class Fetcher:
     def _empty(self) -> None:
         """Have an empty folder."""
         self._kept = None
-        if self._folder or self._given:
-            shutil.rmtree(self._folder or self._given or "", ignore_errors=True)
-        self._folder = self._folder or self._given or tempfile.mkdtemp(prefix="shard-build-")
+        if not self._folder:
+            self._folder = os.path.join(self._given or tempfile.mkdtemp(prefix="shard-build-"), "fetched")
+        shutil.rmtree(self._folder, ignore_errors=True)
         os.makedirs(self._folder, mode=0o700, exist_ok=True)
 
     def _pace(self, _: object) -> None:

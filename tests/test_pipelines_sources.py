@@ -450,10 +450,14 @@ def test_a_tars_names_are_only_names(tmp_path: Path) -> None:
         "etc/b.jpg",
         "n\\x0al.jpg",
     ]
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "not-ours").touch()
     fetcher = Fetcher(folder=str(tmp_path / "here"))
     for source in found:
         local = fetcher.local(source.path, source.offset, source.bytes, source.source)
-        assert os.path.dirname(local) == str(tmp_path / "here")
+        assert os.path.dirname(local) == str(tmp_path / "here" / "fetched")
+    fetcher.close()
+    assert [path.name for path in (tmp_path / "here").iterdir()] == ["not-ours"]
 
 
 @pytest.mark.parametrize("format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
@@ -658,7 +662,7 @@ def test_what_does_not_pass_is_rejected(web: str, tmp_path: Path, kind: str, err
     reject = rejected(f"{web}/{kind}/no.jpg", fetcher=Fetcher(retries=1, folder=str(tmp_path / "here")))
     assert reject.error == error and "\n" not in reject.message
     assert count is None or len(tries(f"/{kind}/no.jpg")) == count
-    assert not any((tmp_path / "here").iterdir())
+    assert not any((tmp_path / "here" / "fetched").iterdir())
 
 
 def test_what_grows_too_large_is_stopped(web: str, monkeypatch: pytest.MonkeyPatch) -> None:
