@@ -1,6 +1,7 @@
 """Decoding in a process of its own: an input that crashes, hangs or eats memory ends that process and nothing else.
 
-The worker asks, the process answers with one message a result. The deadline is a timer of the kernel in the process
+The worker asks, the process answers: what becomes of each item by messages, the bytes of samples through a file in
+memory (`spool`). The deadline is a timer of the kernel in the process
 itself (SIGALRM with its default action): nobody need watch it, and it ends a decoder that holds Python's lock, too. The
 bound on memory is the kernel's as well (RLIMIT_DATA): beyond it an allocation fails.
 """
@@ -31,8 +32,9 @@ from .fetch import Fetcher, protocol
 from .modality import Modality, Piece, Reject, Sample
 from .plan import Row, within
 from .sources import Source
+from .spool import Spool
 
-TOGETHER = 0.05  # seconds of results that are sent in one message
+TOGETHER = 0.2  # seconds of results that are sent in one message
 OUT_OF_MEMORY = 86  # exit code
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # bytes must not depend on the machine's cores
 
@@ -58,11 +60,15 @@ class Job:
     onto: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Encoded:
-    """A built sample: the bytes of its parts, its row of the index, what it adds to the statistics."""
+    """A built sample, whose parts stand in a spool one after the other.
 
-    parts: dict[str, bytes]
+    place: where the first begins. sizes: part → bytes. row: of the index. summary: what it adds to the statistics.
+    """
+
+    place: int
+    sizes: dict[str, int]
     row: dict[str, Any]
     summary: dict[str, Any] | None
 
@@ -79,12 +85,13 @@ class Isolated:
     """A job in a process of its own, started when first needed and again after a death.
 
     stalled: called with the name of an input and the seconds it has taken, now and then while it takes long.
-    peak: bytes of memory that a process took at most, so far.
+    peak: bytes of memory that a process took at most, so far. spool: holds the parts of the samples of the last build.
     """
 
     def __init__(self, job: Job, stalled: Callable[[str, float], object] = lambda *_: None) -> None:
         self.job = job
         self.peak = 0
+        self.spool = Spool()
         self._stalled = stalled
         self._in_order = True  # no question is open
         self._process: subprocess.Popen[bytes] | None = None
@@ -97,6 +104,7 @@ class Isolated:
 
     def build(self, rows: Sequence[Row]) -> Iterator[Encoded | Reject]:
         """Yield the sample, or why there is none, for each of some rows. What becomes of one depends on it alone."""
+        self.spool.clear()
         return self._run("build", rows)
 
     def _run(self, what: str, items: Sequence[Source] | Sequence[Row]) -> Iterator[Any]:
@@ -135,7 +143,7 @@ class Isolated:
             self._start()
         os.pwrite(self._place, bytes(8), 0)
         try:
-            self._connection.send((what, items))
+            self._connection.send((what, items, self.spool.end))
             missing = len(items)
             while missing:
                 waited = 0.0
@@ -148,6 +156,8 @@ class Isolated:
                 for result in results:
                     if isinstance(result, Problem):  # not the input's fault
                         raise result
+                    if isinstance(result, Encoded):
+                        self.spool.end = result.place + sum(result.sizes.values())
                     yield result
         except (EOFError, ConnectionError):
             assert self._process
@@ -166,10 +176,11 @@ class Isolated:
             **dict.fromkeys(THREADS, "1"),
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         }
+        handles = theirs.fileno(), self._place, self.spool.handle
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", f"from {__name__} import serve; serve({theirs.fileno()}, {self._place})"],
-                pass_fds=[theirs.fileno(), self._place],
+                [sys.executable, "-c", f"from {__name__} import serve; serve{handles}"],
+                pass_fds=handles,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -196,17 +207,17 @@ def _verdict(code: int, job: Job) -> Reject:
     return Reject("Crash", f"its decoder crashed ({how}), twice")
 
 
-def serve(handle: int, place: int) -> None:
+def serve(handle: int, place: int, spool: int) -> None:
     """Answer what is asked through a socket until it ends: this is what the process does.
 
-    place: file descriptor where the number of the item at hand is kept.
+    place: file descriptor where the number of the item at hand is kept. spool: of the file that samples are written to.
     """
     connection = Connection(handle)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     job, folder = connection.recv()
     try:
-        server = _Server(job, pickle.loads(job.modality), folder)  # from our own driver
+        server = _Server(job, pickle.loads(job.modality), folder, Spool(spool))  # from our own driver
     except Exception as error:
         connection.send(f"{type(error).__name__}: {error}")
         return
@@ -214,7 +225,7 @@ def serve(handle: int, place: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (job.memory, job.memory))
     while True:
         try:
-            what, items = connection.recv()
+            what, items, server.spool.end = connection.recv()
         except EOFError:
             server.fetcher.close()
             return
@@ -234,8 +245,8 @@ def serve(handle: int, place: int) -> None:
 class _Server:
     """The process's side of an Isolated."""
 
-    def __init__(self, job: Job, modality: Modality, folder: str) -> None:
-        self.job, self.modality = job, modality
+    def __init__(self, job: Job, modality: Modality, folder: str, spool: Spool) -> None:
+        self.job, self.modality, self.spool = job, modality, spool
         self.fetcher = Fetcher(job.rate, job.retries, folder)
         self.blob = lru_cache(4)(lambda shard: Storage(job.onto).blob(f"shards/{shard}.tar"))
 
@@ -263,10 +274,13 @@ class _Server:
                     own.pop(0)
                     try:
                         result = next(results)
-                        yield result if isinstance(result, Reject) else _encode(result, row, self.job.captions)
+                        yield result if isinstance(result, Reject) else self._encode(result, row)
                     except Exception as error:
                         yield self._as_reject(error)
                         break
+
+    def _encode(self, sample: Sample, row: Row) -> Encoded:
+        return encode(sample, row, self.spool, captions=self.job.captions)
 
     def _samples(self, rows: Sequence[Row]) -> Iterator[Sample | Reject]:
         """Yield what becomes of some rows of one file."""
@@ -314,25 +328,28 @@ def facts_of(row: Row) -> dict[str, Any]:
     return {**facts, **(json.loads(row.columns) if row.columns else {})}
 
 
-def _encode(sample: Sample, row: Row, captions: bool) -> Encoded:
+def encode(sample: Sample, row: Row, spool: Spool, *, captions: bool) -> Encoded:
+    """Write a sample's parts to a spool, json with what the engine knows of it, and txt if there are captions."""
     facts, parts = facts_of(row), dict(sample.parts)
     if "json" in parts:
         parts["json"] = {**sample.parts["json"], **facts}  # type: ignore[dict-item]
     if captions:
         parts["txt"] = row.caption.encode()
+    encoded = {name: encode_part(name, value) for name, value in parts.items()}
     return Encoded(
-        {name: encode_part(name, value) for name, value in parts.items()},
+        spool.append(encoded.values()),
+        {name: len(data) for name, data in encoded.items()},
         {**facts, "key": row.key, "split": row.split, "shape": [int(n) for n in sample.shape]},
         sample.summary,
     )
 
 
-def absent(row: Row, parts: Sequence[str], facts: dict[str, Any]) -> Encoded:
+def absent(parts: Sequence[str], facts: dict[str, Any]) -> Sample:
     """Return the sample of a row that has no input: every part is empty but json, and its lattice has no cells.
 
     facts: what json says of an absent sample.
     """
-    empty: dict[str, Any] = {part: b"" for part in parts if part != "cls"}
+    empty: dict[str, Any] = {part: b"" for part in parts if part not in ("cls", "txt")}
     if "json" in empty:
         empty["json"] = facts
-    return _encode(Sample(empty, (0,), None), row, captions="txt" in empty)
+    return Sample(empty, (0,), None)

@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import ray
 
 from shard_tools.writer import ShardWriter
 
-from .isolation import Encoded, Isolated, Job, absent
+from .isolation import Encoded, Isolated, Job, absent, encode
 from .modality import Piece, Reject
 from .output import Record, write_record
 from .plan import to_rows
@@ -33,6 +35,14 @@ class Layout:
     columns: dict[str, str]
     classes: Sequence[str]
     facts: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """The samples of a chunk and the bytes that they point to, uint8: Ray carries an array without copies."""
+
+    data: np.ndarray
+    samples: list[Encoded]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +79,11 @@ def probe_inputs(job: Job, watch: Any, sources: Sequence[Source]) -> tuple[list[
 
 
 @ray.remote(num_returns=2, max_retries=RETRIES)
-def build_chunk(job: Job, watch: Any, layout: Layout, planned: pa.Table) -> tuple[list[Encoded], Chunk]:
+def build_chunk(job: Job, watch: Any, layout: Layout, planned: pa.Table) -> tuple[Payload, Chunk]:
     """Return what became of some rows of one shard: the samples, for its writer, and a summary, for the driver."""
     process = _process(job, watch)
     rows = to_rows(planned)
-    results = process.build([row for row in rows if row.path])
+    results = iter(list(process.build([row for row in rows if row.path])))
     samples: list[Encoded] = []
     rejections: list[Rejection] = []
     for row in rows:
@@ -84,8 +94,9 @@ def build_chunk(job: Job, watch: Any, layout: Layout, planned: pa.Table) -> tupl
         if result:
             rejections.append(Rejection.of(row, "build", result))
         if not row.path or job.keep:
-            samples.append(absent(row, layout.parts, layout.facts))
-    return samples, Chunk(len(samples), rejections, process.peak)
+            nothing = absent(layout.parts, layout.facts)
+            samples.append(encode(nothing, row, process.spool, captions="txt" in layout.parts))
+    return Payload(process.spool.view(), samples), Chunk(len(samples), rejections, process.peak)
 
 
 @ray.remote(max_retries=RETRIES)
@@ -100,15 +111,21 @@ def write_shard(
     summary = None
     with ShardWriter(root, name, layout.parts, layout.columns) as writer:
         for chunk in chunks:
-            for sample in ray.get(chunk):
+            payload = ray.get(chunk)
+            for sample in payload.samples:
                 label = {"cls": numbers[sample.row["label"]]} if layout.classes else {}
-                writer.add(sample.row["key"], {**sample.parts, **label}, sample.row)
+                writer.add(sample.row["key"], {**_parts(sample, payload.data.data), **label}, sample.row)
                 if sample.row["split"] == "train" and sample.summary is not None:
                     summary = sample.summary if summary is None else merge(summary, sample.summary)
         shard = writer.commit()
     record = Record(name, shard, summary, rejections)
     write_record(root, record)
     return record
+
+
+def _parts(sample: Encoded, data: memoryview) -> dict[str, memoryview]:
+    ends = accumulate(sample.sizes.values(), initial=sample.place)
+    return {name: data[start:end] for name, (start, end) in zip(sample.sizes, pairwise(ends), strict=True)}
 
 
 def _process(job: Job, watch: Any) -> Isolated:

@@ -103,8 +103,16 @@ def decode_part(name: str, data: bytes) -> Any:
 def _encode_npy(name: str, array: np.ndarray) -> bytes:
     if array.dtype.hasobject:
         raise Problem(f"part {name}: an array of Python objects cannot be stored")
+    values = np.asarray(array, order="C")
+    return b"".join((_npy_start(values.shape, values.dtype), values.reshape(-1).view(np.uint8).data))
+
+
+@functools.lru_cache(1024)
+def _npy_start(shape: tuple[int, ...], dtype: np.dtype) -> bytes:
+    """Return what stands before the values. Kept, since it takes longer to make than small values to write."""
     stream = io.BytesIO()
-    np.lib.format.write_array(stream, np.asarray(array, order="C"), version=(1, 0), allow_pickle=False)
+    descr = np.lib.format.dtype_to_descr(dtype)
+    np.lib.format.write_array_header_1_0(stream, {"descr": descr, "fortran_order": False, "shape": shape})
     return stream.getvalue()
 
 

@@ -44,7 +44,7 @@ class ShardWriter:
         self._position = 0
         self._tar = AtomicFile(root, f"shards/{name}.tar")
 
-    def add(self, key: str, parts: Mapping[str, bytes], row: Mapping[str, Any]) -> None:
+    def add(self, key: str, parts: Mapping[str, bytes | memoryview], row: Mapping[str, Any]) -> None:
         """Append a sample.
 
         parts: the bytes of every part, b"" for one that has nothing to say (see `tar.encode_part`).
@@ -64,7 +64,7 @@ class ShardWriter:
         places: dict[str, int] = {}
         for part in self.parts:
             self._write(headers[part])
-            places |= {f"{part}.offset": self._position, f"{part}.size": len(parts[part])}
+            places[f"{part}.offset"], places[f"{part}.size"] = self._position, len(parts[part])
             self._write(parts[part])
             self._write(bytes(padding(len(parts[part]))))
         self._keys.add(key)
@@ -100,7 +100,7 @@ class ShardWriter:
     ) -> None:
         self.abort()
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes | memoryview) -> None:
         self._tar.file.write(data)
         self._digest.update(data)
         self._position += len(data)
