@@ -5,21 +5,30 @@ import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import ray
 
 from shard_tools.errors import Problem
 
 
+@dataclass(frozen=True, slots=True)
+class Room:
+    """slots: tasks that may be on their way. workers: those of them that run at a time, at most."""
+
+    slots: int
+    workers: int
+
+
 @contextmanager
-def cluster(workers: int | None, address: str | None) -> Iterator[int]:
-    """Yield how many tasks may be on their way: 2 a CPU, or the workers told of a running cluster.
+def cluster(workers: int | None, address: str | None) -> Iterator[Room]:
+    """Yield the room that there is: 2 tasks a CPU, or as many as the workers told of a running cluster.
 
     workers: CPUs of a cluster started here. address: of a running one. Where the process is in a cluster already, that
     one is used. To leave a cluster ends our tasks there. Raises Problem where it cannot be used.
     """
     if ray.is_initialized():
-        yield workers or 2 * int(ray.cluster_resources().get("CPU", 1))
+        yield _room(workers)
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -35,9 +44,15 @@ def cluster(workers: int | None, address: str | None) -> Iterator[int]:
         where = f"--ray-address {address}" if address else "a local cluster"
         raise Problem(f"Ray: {where} cannot be used: {' '.join(str(error).split())}") from None
     try:
-        yield (workers if address else None) or 2 * int(ray.cluster_resources().get("CPU", 1))
+        yield _room(workers if address else None)
     finally:
         ray.shutdown()
+
+
+def _room(workers: int | None) -> Room:
+    cpus = int(ray.cluster_resources().get("CPU", 1))
+    slots = workers or 2 * cpus
+    return Room(slots, min(slots, cpus))
 
 
 def _check_reachable(address: str) -> None:

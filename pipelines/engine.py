@@ -138,19 +138,19 @@ def build(
             report = _report(target, manifest, tally, started)
         else:
             versions = _versions()
-            with target.writing(config, versions, overwrite=overwrite), cluster(workers, ray_address) as slots:
+            with target.writing(config, versions, overwrite=overwrite), cluster(workers, ray_address) as room:
                 job = Job(
                     modality=pickle.dumps(builder),
                     timeout=timeout,
                     stall=min(STALL, timeout / 2),
                     memory=memory,
-                    rate=rate / slots if rate else None,
+                    rate=rate / room.workers if rate else None,
                     retries=retries,
                     captions=listing is not None and listing.captions,
                     keep=planner.keeps,
                     onto=planner.onto,
                 )
-                run = Run(job, slots, progress, limit)
+                run = Run(job, room.slots, progress, limit)
                 if plan := target.load_plan(scratch):
                     limit.count(planner.rejections(target, scratch), plan.samples)
                 else:
