@@ -34,7 +34,13 @@ def _seed(format_: int, link: bytes = tarfile.SYMTYPE) -> bytes:
     return file.getvalue()[:9216]
 
 
+def _negative(tar: bytes) -> bytes:
+    """Return a tar whose first member says that it has a negative size, in GNU's binary form."""
+    return summed(tar[:124] + (-512).to_bytes(12, "big", signed=True) + tar[136:])
+
+
 SEEDS = [_seed(tarfile.USTAR_FORMAT), _seed(tarfile.GNU_FORMAT, tarfile.LNKTYPE), _seed(tarfile.PAX_FORMAT)]
+SEEDS.append(_negative(SEEDS[1]))
 
 
 def check(data: bytes) -> None:
