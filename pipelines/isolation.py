@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 from multiprocessing.connection import Connection, Pipe
-from typing import Any
+from typing import Any, NamedTuple
 
 from shard_tools.errors import Problem
 from shard_tools.storage import Blob, Storage
@@ -60,8 +60,7 @@ class Job:
     onto: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
+class Encoded(NamedTuple):
     """A built sample, whose parts stand in a spool one after the other.
 
     place: where the first begins. sizes: part → bytes. row: of the index. summary: what it adds to the statistics.

@@ -9,12 +9,12 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from itertools import groupby
+from dataclasses import asdict, replace
+from itertools import groupby, starmap
 from operator import itemgetter
 from os import fsdecode, fsencode
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple, get_type_hints
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -31,8 +31,7 @@ LONG_HASH_LENGTH = 20
 SHORTEST_REST = 8  # what is left of a range must be at least an eighth of a piece, unless it is all
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One sample to be: a piece of an input, and its place in the data set.
 
     path: where the input lies; '' for a sample that is absent. offset, size: of the input in `path`, a tar; −1 for a
@@ -63,10 +62,7 @@ class Row:
 
 _TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64()}
 _ROWS = pa.schema(
-    [
-        (field.name, pa.binary() if field.name == "path" else _TYPES[field.type])  # type: ignore[index]
-        for field in fields(Row)
-    ]
+    [(name, pa.binary() if name == "path" else _TYPES[type_]) for name, type_ in get_type_hints(Row).items()]
 )
 # What the probe found: a row a piece, or an input turned away. The key's stem, and a longer one should another source
 # have the same; rank: place of its group in the order of the data set. ordinal: number of the piece
@@ -205,7 +201,9 @@ class Plan:
 
 def to_rows(table: pa.Table) -> list[Row]:
     """Return the rows of a part of a plan."""
-    return [Row(**{**row, "path": fsdecode(row["path"])}) for row in table.to_pylist()]
+    columns = {name: table[name].to_pylist() for name in Row._fields}
+    columns["path"] = list(map(fsdecode, columns["path"]))
+    return list(starmap(Row, zip(*columns.values(), strict=True)))
 
 
 def slug(source: str) -> str:
