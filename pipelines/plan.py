@@ -10,7 +10,8 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
-from itertools import groupby, starmap
+from itertools import groupby, pairwise, starmap
+from math import isclose
 from operator import itemgetter
 from os import fsdecode, fsencode
 from pathlib import Path, PurePosixPath
@@ -28,6 +29,7 @@ from .sources import Source
 SLUG_LENGTH = 40
 HASH_LENGTH = 10
 LONG_HASH_LENGTH = 20
+ALMOST = 1e-9  # of rounding
 SHORTEST_REST = 8  # what is left of a range must be at least an eighth of a piece, unless it is all
 
 
@@ -120,30 +122,51 @@ def probed_rows(
 
 
 def within(pieces: Sequence[Piece], start: float, end: float) -> list[Piece]:
-    """Return the pieces of a range of an input, of the same length as those of the whole. Raises Reject.
+    """Return the pieces of a range of an input. Raises Reject.
 
-    end: −1 for the end of the input. What is left over is a piece if it is an eighth of one, or all there is.
+    Where pieces of one length follow each other, those of a range begin with it. Where they do not (scenes, a stride),
+    they are those of the whole, as far as they lie in the range. end: −1 for the end of the input. What is left over is
+    a piece if it is an eighth of one, or all there is.
     """
     if start <= 0 and end < 0:
         return list(pieces)
-    longest = max(pieces, key=lambda piece: piece.end - piece.start)
-    length, last = longest.end - longest.start, max(piece.end for piece in pieces)
+    longest = max(pieces, key=_length)
+    length, last = _length(longest), max(piece.end for piece in pieces)
     if last < 0 or any(piece.place for piece in pieces):
         raise Reject("Unsupported", "a start and an end were asked for, but such a file is one whole")
     end = min(end, last) if end >= 0 else last
     if start >= end:
         raise Reject("Empty", f"nothing lies between {start:g} and {end:g}")
-    cuts = [start]
-    while end - cuts[-1] > length * (1 + 1e-9):
-        cuts.append(cuts[-1] + length)
-    if len(cuts) > 1 and end - cuts[-1] < length / SHORTEST_REST:
-        cuts.pop()
-        end = cuts[-1] + length
-    ends = [*cuts[1:], end]
+    cuts = _tiled(length, start, end)
+    if not _is_tiled(pieces, length):
+        inside = [(max(piece.start, start), min(piece.end, end)) for piece in pieces]
+        inside = [(first, stop) for first, stop in inside if stop > first]
+        cuts = [cut for cut in inside if cut[1] - cut[0] >= length / SHORTEST_REST] or inside or cuts
     return [
         replace(longest, start=first, end=stop, bytes=max(1, round(longest.bytes * (stop - first) / length)))
-        for first, stop in zip(cuts, ends, strict=True)
+        for first, stop in cuts
     ]
+
+
+def _length(piece: Piece) -> float:
+    return piece.end - piece.start
+
+
+def _is_tiled(pieces: Sequence[Piece], length: float) -> bool:
+    """Return whether pieces of one length, but for the last, follow each other."""
+    return all(
+        isclose(a.end, b.start, abs_tol=ALMOST) and isclose(_length(a), length, abs_tol=ALMOST)
+        for a, b in pairwise(pieces)
+    )
+
+
+def _tiled(length: float, start: float, end: float) -> list[tuple[float, float]]:
+    cuts = [start]
+    while end - cuts[-1] > length * (1 + ALMOST):
+        cuts.append(cuts[-1] + length)
+    if len(cuts) > 1 and end - cuts[-1] < length / SHORTEST_REST:
+        end = cuts.pop()
+    return list(pairwise([*cuts, end]))
 
 
 def write_plan(

@@ -123,6 +123,12 @@ def test_a_range_of_an_input_is_cut_like_the_whole() -> None:
     assert [(p.start, p.end) for p in within(whole, 1, 18)] == [(1, 9), (9, 17), (17, 18)]
     assert [(p.start, p.end) for p in within(whole, 1, 17.5)] == [(1, 9), (9, 17)]
     assert [(p.start, p.end) for p in within(whole, 15, 99)] == [(15, 20)]
+    scenes = [Piece(0, 8, 800), Piece(8, 11, 300), Piece(11, 19, 800)]
+    assert within(scenes, 4, 15) == [Piece(4, 8, 400), Piece(8, 11, 300), Piece(11, 15, 400)]
+    strides = [Piece(0, 8, 800), Piece(10, 18, 800), Piece(20, 28, 800)]
+    assert within(strides, 10, 20.5) == [Piece(10, 18, 800)]
+    assert within(strides, 7.5, 9) == [Piece(7.5, 8, 50)]
+    assert within(strides, 8.5, 9) == [Piece(8.5, 9, 50)]
     for pieces, start, end in ((whole, 20, -1), (whole, 5, 5), ([Piece()], 1, 2), ([Piece(0, 256, place="@0")], 1, 2)):
         with pytest.raises(Reject):
             within(pieces, start, end)
