@@ -26,6 +26,7 @@ from shard_tools.arguments import Parser, run
 from shard_tools.errors import Problem
 
 PEERS = {"img2dataset": peers.img2dataset, "video2dataset": peers.video2dataset}
+SHARD_SIZE = "64MB"  # so that a short run has several, as a long one has
 COLUMNS = ("files", "unit", "a second", "MB/s", "bare calls", "of bare", "1 → 2", "memory", "start-up", "peer")
 
 
@@ -143,6 +144,7 @@ def _build(case: Case, folder: Path, workers: int, pin: bool) -> dict[str, Any]:
     shutil.rmtree(output, ignore_errors=True)
     cores = set(sorted(os.sched_getaffinity(0), reverse=True)[: workers if pin else None])
     flags = ["--modality", case.modality, "--input", folder / "files", "--output", output, "--workers", workers]
+    flags += ["--shard-size", SHARD_SIZE]
     done = subprocess.run(
         list(map(str, [sys.executable, "-m", "pipelines.cli", *flags, *case.flags, "--json"])),
         capture_output=True,
@@ -176,7 +178,7 @@ def _parser() -> Parser:
     )
     add("--only", nargs="+", metavar="MODALITY", help="measure these alone")
     add("--peers", type=Path, metavar="FOLDER", help="the peers' environment; made there if it is missing")
-    add("--seconds", type=float, default=4.0, help="of bare calls a round: sets how often files are repeated (4)")
+    add("--seconds", type=float, default=8.0, help="of bare calls a round: sets how often files are repeated (8)")
     add("--rounds", type=int, default=2, help="(2)")
     add(
         "--pin",

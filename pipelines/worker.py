@@ -54,7 +54,7 @@ class Chunk:
     memory: int
 
 
-@ray.remote(num_cpus=0)
+@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
 class Watch:
     """Knows which inputs take long. Workers tell it, the driver asks when nothing gets done."""
 

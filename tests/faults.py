@@ -226,7 +226,8 @@ def _is_worker(process: psutil.Process) -> bool:
         words = " ".join(process.cmdline())
     except psutil.Error:
         return False
-    return "pipelines.isolation" in words or words.startswith("ray::")
+    is_ray = words.startswith("ray::") and "Agent" not in words  # without its agents, the whole node gives up
+    return is_ray or "pipelines.isolation" in words
 
 
 def run(samples: Path, folder: Path, kills: int, modalities: list[str], kinds: list[str], seed: int) -> Counter[str]:
