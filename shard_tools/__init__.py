@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 from .errors import Misuse, Problem
 
 if TYPE_CHECKING:
-    from .reader import CorruptSample, Dataset, open
+    from .opening import open
+    from .reader import CorruptSample, Dataset
     from .schema import Manifest
     from .zipped import Zipped
 
@@ -17,7 +18,7 @@ LAZY = {  # imported when first asked for: who needs the errors or the tar rules
     "Dataset": "reader",
     "Manifest": "schema",
     "Zipped": "zipped",
-    "open": "reader",
+    "open": "opening",
 }
 
 

@@ -1,9 +1,9 @@
-"""Read a data set at random positions or from end to end: `open(root)` → plain dicts of bytes, arrays and numbers."""
+"""Read a data set at random positions or from end to end, as plain dicts of bytes, arrays and numbers."""
 
 import functools
 import operator
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -32,20 +32,6 @@ class CorruptSample(Problem):
 
 
 Root = str | os.PathLike[str]
-
-
-def open(root: Root | Sequence[Root] | Mapping[str, Root], split: str | None = None) -> "Dataset":
-    """Open a data set, or one split of it, for reading. Several are zipped: read as one, see `zipped.Zipped`.
-
-    root: a folder or a URL that fsspec knows; or some of them, [A, B] or {"front": A, "lidar": B}.
-    Only the manifest and the index are read here. Raises Misuse where there is no data set or no such split and for
-    data sets that do not zip, and Problem for a broken manifest or index.
-    """
-    if isinstance(root, str | os.PathLike):
-        return Dataset(root, split)
-    from .zipped import Zipped  # here, since it is made of what stands below
-
-    return Zipped(root, split)
 
 
 class Dataset:

@@ -3,7 +3,7 @@
 import os
 
 from ..errors import Misuse, Problem
-from ..reader import open
+from ..opening import open
 from ..storage import Storage
 from . import dali, energon, hf, wids
 from .base import Format, check_output, place_shards, same
