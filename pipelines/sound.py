@@ -56,9 +56,12 @@ class Sound:
             mono = self._reader.read(first, count)
         except (soundfile.LibsndfileError, FFmpegError, RuntimeError) as error:
             raise Reject("Corrupt", f"decoding stops: {reason(error)}") from error
-        if len(mono) and not np.isfinite(mono).any():
-            raise Reject("Corrupt", "not one of its samples is a number")
-        return np.nan_to_num(mono, nan=0.0, posinf=LIMIT, neginf=-LIMIT).clip(-LIMIT, LIMIT)
+        known = np.isfinite(mono)
+        if not known.all():
+            if not known.any():
+                raise Reject("Corrupt", "not one of its samples is a number")
+            mono = np.nan_to_num(mono, nan=0.0, posinf=LIMIT, neginf=-LIMIT)
+        return mono.clip(-LIMIT, LIMIT)
 
 
 Stretch = tuple[int, np.ndarray]  # position in samples, mono float32 [n]
@@ -135,7 +138,7 @@ class _SoundFile:
             block = self.file.read(min(first + count - position, BLOCK), dtype="float32", always_2d=True)
             if not len(block):
                 return
-            yield position, block.mean(axis=1)
+            yield position, block[:, 0] if self.channels == 1 else block.mean(axis=1)
 
 
 class _PyAV:

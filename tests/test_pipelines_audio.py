@@ -307,8 +307,10 @@ def test_layers_come_from_the_stored_window_and_only_those_asked_for(tmp_path: P
     assert set(sample.parts) - set(one.parts) == {"energy.npy"}
     assert list(audio.look(parts)) == ["flux"]
     assert one.shape == sample.shape
-    with pytest.raises(Reject):
-        audio.look({"mel.npy": b"no array"})
+    for stored in (b"no array", encode_part("mel.npy", np.zeros((4, 128), np.float64))):
+        with pytest.raises(Reject) as caught:
+            audio.look({"mel.npy": stored})
+        assert caught.value.error == "Corrupt"
 
 
 @pytest.mark.parametrize("count", [400, 559, 560, 16000, 163_840])

@@ -170,6 +170,11 @@ def test_layers_come_from_the_stored_sweep_and_only_those_asked_for(tmp_path):
     assert set(sample.parts) - set(bare.parts) == {"ground.npy"}
     with pytest.raises(Reject):
         Lidar(Options()).look({"points.npy": b"", "count.npy": b""})
+    for count in (sample.parts["count.npy"][1:], sample.parts["count.npy"].astype(np.int64)):
+        with pytest.raises(Reject) as caught:
+            stored = {"points.npy": sample.parts["points.npy"], "count.npy": count}
+            Lidar(Options()).look({name: encode_part(name, part) for name, part in stored.items()})
+        assert caught.value.error == "Corrupt"
 
 
 @pytest.mark.parametrize("slope", [0.0, 0.05])

@@ -19,5 +19,5 @@ SPEC = Layer(
 
 
 def energy(mel: np.ndarray) -> np.ndarray:
-    """Return the energy of log mels [frames, mels] as uint8 [ceil(frames / 4), mels / 16]."""
+    """Return the energy of log mels, float32 [frames, mels], as uint8 [ceil(frames / 4), mels / 16]."""
     return quantise(cell_means(mel, CELL), SPEC.scale, SPEC.offset)

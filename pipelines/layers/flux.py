@@ -21,6 +21,7 @@ SPEC = Layer(
 
 
 def flux(mel: np.ndarray) -> np.ndarray:
-    """Return the positive flux of log mels [frames, mels] as uint8 [ceil(frames / 4), mels / 16]."""
-    rise = np.maximum(np.diff(mel, axis=0, prepend=mel[:1]), 0)
+    """Return the positive flux of log mels, float32 [frames, mels], as uint8 [ceil(frames / 4), mels / 16]."""
+    rise = np.zeros_like(mel)
+    np.maximum(mel[1:] - mel[:-1], 0, out=rise[1:])
     return quantise(cell_means(rise, CELL), SPEC.scale, SPEC.offset)

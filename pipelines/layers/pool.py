@@ -1,21 +1,33 @@
 """Means over the cells of a lattice."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from pipelines.layers.compiled import compiled
 
 
-def cell_means(values: np.ndarray, cell: Sequence[int]) -> np.ndarray:
-    """Return the mean of each cell, float32 [ceil(n / cell), …]; the last cell of an axis may be smaller."""
-    exact = np.uint32 if values.dtype == np.uint8 else np.float64
-    sums, areas = values, np.ones((), np.float32)
-    for axis, size in enumerate(cell):
-        starts = np.arange(0, values.shape[axis], size)
-        sums = np.add.reduceat(sums, starts, axis=axis, dtype=exact)
-        areas = np.multiply.outer(areas, np.diff(starts, append=values.shape[axis]))
-    return (sums / areas).astype(np.float32)
+def cell_means(values: np.ndarray, cell: tuple[int, int]) -> np.ndarray:
+    """Return the mean of each cell of float32 [h, w], float32 [ceil(h / cell), …]; the last cell may be smaller."""
+    return _cell_means(np.require(values, requirements=("C", "W")), *cell)
+
+
+@compiled("float32[:, ::1](float32[:, ::1], int64, int64)")
+def _cell_means(values: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    height, width = values.shape
+    column = np.empty(width)
+    means = np.empty((-(-height // rows), -(-width // columns)), np.float32)
+    for i in range(means.shape[0]):
+        top, bottom = i * rows, min(i * rows + rows, height)
+        column[:] = 0.0
+        for y in range(top, bottom):
+            for x in range(width):
+                column[x] += values[y, x]
+        for j in range(means.shape[1]):
+            left, right = j * columns, min(j * columns + columns, width)
+            total = 0.0
+            for x in range(left, right):
+                total += column[x]
+            means[i, j] = total / ((bottom - top) * (right - left))
+    return means
 
 
 def shrink(pixels: np.ndarray, cell: int) -> np.ndarray:

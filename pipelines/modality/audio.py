@@ -13,8 +13,10 @@ from torchaudio.compliance import kaldi
 from torchaudio.transforms import Resample
 
 from pipelines.layers import energy, flux
+from pipelines.layers.compiled import compiled
 from pipelines.sound import Sound
-from pipelines.statistics import mean_std, moments
+from pipelines.statistics import mean_std
+from pipelines.sums import moments
 from shard_tools.schema import Part
 
 from . import base
@@ -27,7 +29,7 @@ WINDOW = RATE // 40
 FRAMES_A_SECOND = RATE // HOP
 MARGIN = RATE // 10  # samples of 16 kHz read on both sides of a window, for the resampling filter to swing in
 FFT = 512
-PREEMPHASIS = 0.97
+PREEMPHASIS = np.float32(0.97)
 MAX_FRAMES = 65_536  # of a window
 SHORTEST_REST = 25  # frames
 SUFFIXES = frozenset([
@@ -99,7 +101,11 @@ class Audio(Modality[Options]):
             mel = np.load(io.BytesIO(parts["mel.npy"]), allow_pickle=False)
         except (ValueError, EOFError, OSError) as error:
             raise Reject("Corrupt", f"mel.npy is no array: {error}") from None
-        return self._look(mel)
+        if mel.ndim != 2 or mel.dtype != np.float16:
+            raise Reject(
+                "Corrupt", f"mel.npy is an array {mel.dtype} {list(mel.shape)}; log mels are float16 [frames, {MELS}]"
+            )
+        return self._look(widened(mel))
 
     def statistics(self, summary: dict[str, Any]) -> dict[str, Any]:
         """Return {'mean': [128], 'std': [128]} of the log mels."""
@@ -114,7 +120,7 @@ class Audio(Modality[Options]):
         if len(samples) < WINDOW:
             raise Reject("Empty", f"no sound from second {piece.start:g} on")
         mel = log_mels(samples)
-        values = mel.astype(np.float32)
+        values = widened(mel)
         return Sample(
             parts={
                 "mel.npy": mel,
@@ -124,15 +130,15 @@ class Audio(Modality[Options]):
                     "source_rate": sound.rate,
                     "source_channels": sound.channels,
                 },
-                **{f"{name}.npy": layer for name, layer in self._look(mel).items()},
+                **{f"{name}.npy": layer for name, layer in self._look(values).items()},
             },
             shape=(-(-len(mel) // energy.CELL[0]), MELS // energy.CELL[1]),
             summary=moments(values),
         )
 
     def _look(self, mel: np.ndarray) -> dict[str, np.ndarray]:
-        values, make = mel.astype(np.float32), {"energy": energy.energy, "flux": flux.flux}
-        return {name: make[name](values) for name in self.layers}
+        make = {"energy": energy.energy, "flux": flux.flux}
+        return {name: make[name](mel) for name in self.layers}
 
 
 def frames_of(samples: int) -> int:
@@ -164,12 +170,40 @@ def log_mels(samples: np.ndarray) -> np.ndarray:
     anew for every sound: mean taken off, pre-emphasis, Hann window, power spectrum, filters, natural log.
     """
     window, filters = _window_and_filters()
-    frames = torch.from_numpy(samples).unfold(0, WINDOW, HOP)
-    frames = frames - frames.mean(1, keepdim=True)
-    frames = (frames - PREEMPHASIS * torch.cat([frames[:, :1], frames[:, :-1]], 1)) * window
-    power = torch.fft.rfft(frames, FFT).abs().pow(2)
-    mel: np.ndarray = torch.mm(power, filters).clamp(min=torch.finfo(torch.float32).eps).log().numpy()
-    return mel.astype(np.float16)
+    means = torch.from_numpy(samples).unfold(0, WINDOW, HOP).mean(1)
+    frames = torch.from_numpy(_emphasised(samples, means.numpy(), window.numpy()))
+    power = torch.from_numpy(_power(torch.fft.rfft(frames).numpy()))
+    mel = torch.mm(power, filters).clamp(min=torch.finfo(torch.float32).eps).log()
+    return mel.half().numpy()
+
+
+def widened(mel: np.ndarray) -> np.ndarray:
+    """Return log mels, float16, as float32. By torch: NumPy takes twenty times as long."""
+    return torch.from_numpy(mel).float().numpy()
+
+
+@compiled("float32[:, ::1](float32[::1], float32[::1], float32[::1])")
+def _emphasised(samples: np.ndarray, means: np.ndarray, window: np.ndarray) -> np.ndarray:
+    """Return frames, without their means, pre-emphasised and windowed: float32 [frames, 512], the end of each zero."""
+    frames = np.zeros((len(means), FFT), np.float32)
+    for number in range(len(means)):
+        frame, wave, mean = frames[number], samples[number * HOP : number * HOP + WINDOW], means[number]
+        frame[0] = ((wave[0] - mean) - PREEMPHASIS * (wave[0] - mean)) * window[0]
+        for index in range(1, WINDOW):
+            frame[index] = ((wave[index] - mean) - PREEMPHASIS * (wave[index - 1] - mean)) * window[index]
+    return frames
+
+
+@compiled("float32[:, ::1](complex64[:, ::1])")
+def _power(spectra: np.ndarray) -> np.ndarray:
+    """Return the power of spectra, to the last bit as torch's `abs().pow(2)`, which takes six times as long."""
+    power = np.empty(spectra.shape, np.float32)
+    for frame in range(len(spectra)):
+        for step in range(spectra.shape[1]):
+            real, imaginary = np.float64(spectra[frame, step].real), np.float64(spectra[frame, step].imag)
+            magnitude = np.float32(np.sqrt(real * real + imaginary * imaginary))
+            power[frame, step] = magnitude * magnitude
+    return power
 
 
 @lru_cache(maxsize=1)

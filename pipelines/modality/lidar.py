@@ -16,7 +16,10 @@ import numpy as np
 from pydantic import Field
 
 from pipelines.layers import ground
-from pipelines.statistics import mean_std, moments
+from pipelines.layers.compiled import compiled
+from pipelines.statistics import mean_std
+from pipelines.sums import moments
+from pipelines.voxels import OFFSET, SCALE, STEP, STEPS, ZERO, decode, voxels
 from shard_tools.schema import Part
 
 from . import base
@@ -24,11 +27,7 @@ from .base import Modality, Piece, Reject, Sample
 from .sniff import sniff, unknown
 
 NEAREST = 1.0  # metres; nearer returns are the carrying car, or no return at all
-STEP = 0.01  # metres; a stored coordinate counts steps and decodes to the middle of its step
-ZERO = 1 << 15  # the stored coordinate of the step that begins at 0 m
-VOXEL_ZERO = 1 << 12  # more than a voxel's coordinate can be below zero
-STEPS = np.array([10, 10, 20], np.int32)  # of a base voxel's sides
-MAX_COUNT = 65535  # returns in a voxel
+FARTHEST = np.float32(ZERO * STEP)  # metres along an axis
 MAX_POINTS = 10_000_000  # a sweep has a few hundred thousand; more is a survey
 HEADER_BYTES = 1 << 16
 NPY_ERRORS = (ValueError, OSError, EOFError, OverflowError, SyntaxError, TokenError)  # what headers make np.load raise
@@ -72,7 +71,7 @@ class Lidar(Modality[Options]):
             description="occupied base voxels, floor(x / .1), floor(y / .1), floor(z / .2), sorted by (x, y, z)",
             dtype="int16",
             shape="V,3",
-            scale=(STEPS * STEP).tolist(),
+            scale=[steps * STEP for steps in STEPS],
             offset=[0.0, 0.0, 0.0],
             unit="m",
         ),
@@ -81,8 +80,8 @@ class Lidar(Modality[Options]):
             description="x, y, z and intensity 0..1 of each return, in the order of the voxels",
             dtype="uint16",
             shape="M,4",
-            scale=[STEP, STEP, STEP, 1 / 65535],
-            offset=[(0.5 - ZERO) * STEP] * 3 + [0.0],
+            scale=list(SCALE),
+            offset=list(OFFSET),
             unit="m; intensity has none",
         ),
         "json": Part(description="source, label, group, start, end, " + ", ".join(facts)),
@@ -102,7 +101,9 @@ class Lidar(Modality[Options]):
         """Yield the sweep's sample. Raises Reject."""
         self.probe(path)
         source = _read(path, self._sensor(path))
-        stored, coords, count = voxels(self._unit_intensity(_usable(source), path))
+        usable = _usable(source)
+        usable[:, 3] = self._unit(usable[:, 3], path)
+        stored, coords, count = voxels(usable)
         points = decode(stored)
         facts = {
             "points": len(points),
@@ -132,6 +133,8 @@ class Lidar(Modality[Options]):
             )
         except NPY_ERRORS as error:
             raise Reject("Corrupt", f"its points are no array: {error}") from None
+        if not (stored.dtype == count.dtype == np.uint16 and stored.shape == (count.sum(), 4) and count.ndim == 1):
+            raise Reject("Corrupt", "its points are not those of its voxels")
         return self._look(decode(stored), count)
 
     def _look(self, points: np.ndarray, count: np.ndarray) -> dict[str, np.ndarray]:
@@ -150,64 +153,45 @@ class Lidar(Modality[Options]):
             return self.options.sensor
         return "nuscenes" if name.endswith(".pcd.bin") else "kitti"
 
-    def _unit_intensity(self, points: np.ndarray, path: str) -> np.ndarray:
-        """Return points [N, 4] with intensity 0..1: by the sensor's scale, otherwise from 1, 8 or 16 bits."""
+    def _unit(self, intensity: np.ndarray, path: str) -> np.ndarray:
+        """Return intensities as 0..1: by the sensor's scale, otherwise from 1, 8 or 16 bits."""
         sensor = self._sensor(path)
-        brightest = points[:, 3].max()
+        brightest = intensity.max()
         white = next((white for white in (1.0, 255.0, 65535.0) if brightest <= white), brightest)
         if sensor and (self.options.sensor != "auto" or SENSORS[sensor].brightest > 1):
             white = SENSORS[sensor].brightest
-        scaled = points.copy()
-        scaled[:, 3] = np.clip(points[:, 3] / white, 0, 1)
-        return scaled
-
-
-def voxels(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Put returns into base voxels.
-
-    points: float [N, 4]: x, y, z in metres within ±327.68, intensity 0..1.
-    Returns (points uint16 [M, 4] in the order of the voxels and, inside one, of the source; coords int16 [V, 3], sorted
-    by (x, y, z); count uint16 [V]). M is N but for returns beyond 65535 in one voxel, which are left out.
-    """
-    # Columns one after the other: NumPy is several times slower along rows of three.
-    x_y_z, intensity = np.ascontiguousarray(points[:, :3].T, np.float64), points[:, 3]
-    steps = np.floor(x_y_z / STEP).astype(np.int32)
-    coords = steps // STEPS[:, None]
-    x, y, z = (coords + VOXEL_ZERO).astype(np.int64)
-    voxel = x << 26 | y << 13 | z
-    order = np.argsort(voxel, kind="stable")
-    first = np.flatnonzero(np.diff(voxel[order], prepend=-1))
-    count = np.diff(first, append=len(order))
-    coords = coords.take(order[first], 1).T
-    if count.max() > MAX_COUNT:
-        order = order[np.arange(len(order)) - np.repeat(first, count) < MAX_COUNT]
-    stored = np.empty((len(points), 4), np.uint16)
-    stored[:, :3] = (steps + ZERO).T
-    stored[:, 3] = np.rint(intensity * 65535)
-    return stored.take(order, 0), np.ascontiguousarray(coords, np.int16), np.minimum(count, MAX_COUNT).astype(np.uint16)
-
-
-def decode(stored: np.ndarray) -> np.ndarray:
-    """Return the part points.npy, uint16 [M, 4], as float32 [M, 4]: x, y, z in metres, intensity 0..1."""
-    part = Lidar.parts["points.npy"]
-    return (stored * np.array(part.scale) + np.array(part.offset)).astype(np.float32)
+        return np.clip(intensity / white, 0, 1)
 
 
 def _usable(points: np.ndarray) -> np.ndarray:
     """Return the rows of [N, 4] that are finite, not nearer than 1 m and within ±327.68 m. Raises Reject if none is."""
-    columns = np.ascontiguousarray(points.T)
-    finite = np.isfinite(columns).all(0)
-    with np.errstate(invalid="ignore", over="ignore"):
-        near = np.square(columns[:3], dtype=np.float64).sum(0) < NEAREST**2
-        far = ~(np.abs(columns[:3]) < ZERO * STEP).all(0)
-    kept = finite & ~near & ~far
-    if not kept.any():
+    kept, (unknown, near, far) = _kept(points)
+    if not len(kept):
         raise Reject(
             "Empty",
-            f"none of {len(points):,} points is usable: {(~finite).sum():,} are not finite, "
-            f"{(finite & near).sum():,} nearer than {NEAREST:g} m, {(finite & far).sum():,} beyond {ZERO * STEP:.0f} m",
+            f"none of {len(points):,} points is usable: {unknown:,} are not finite, "
+            f"{near:,} nearer than {NEAREST:g} m, {far:,} beyond {ZERO * STEP:.0f} m",
         )
-    return points.take(np.flatnonzero(kept), 0)
+    return kept
+
+
+@compiled("Tuple((float32[:, ::1], UniTuple(int64, 3)))(float32[:, :])")
+def _kept(points: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """Return the usable rows, and how many others are not finite, too near and too far."""
+    rows = np.empty((len(points), 4), np.float32)
+    kept = unknown = near = far = 0
+    for row in range(len(points)):
+        x, y, z, intensity = points[row, 0], points[row, 1], points[row, 2], points[row, 3]
+        if not (np.isfinite(x) and np.isfinite(y) and np.isfinite(z) and np.isfinite(intensity)):
+            unknown += 1
+        elif np.float64(x) ** 2 + np.float64(y) ** 2 + np.float64(z) ** 2 < NEAREST**2:
+            near += 1
+        elif max(abs(x), abs(y), abs(z)) >= FARTHEST:
+            far += 1
+        else:
+            rows[kept, 0], rows[kept, 1], rows[kept, 2], rows[kept, 3] = x, y, z, intensity
+            kept += 1
+    return rows[:kept], (unknown, near, far)
 
 
 def _count(path: str, sensor: str) -> int:

@@ -16,7 +16,8 @@ from pipelines.frames import Video as Frames
 from pipelines.frames import frame_rate, open_video, pixel_aspect, square
 from pipelines.layers import motion, saliency
 from pipelines.scenes import scene_starts
-from pipelines.statistics import mean_std, moments
+from pipelines.statistics import mean_std
+from pipelines.sums import moments
 from shard_tools.schema import Part
 
 from . import base
@@ -182,7 +183,7 @@ class Video(Modality[Options]):
                 **{f"{name}.npy": layer for name, layer in layers.items()},
             },
             shape=(seen.count, -(-scaler.height // CELL), -(-scaler.width // CELL)),
-            summary=moments(np.concatenate(seen.pixels) / 255),
+            summary=moments(np.concatenate(seen.pixels), 255),
         )
 
 

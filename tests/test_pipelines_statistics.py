@@ -1,0 +1,39 @@
+"""The sums that statistics are made of."""
+
+import numpy as np
+import pytest
+
+from pipelines import statistics, sums
+
+
+@pytest.mark.parametrize("moments", [statistics.moments, sums.moments])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_moments_leave_out_what_is_no_number(moments, dtype):
+    values = np.random.default_rng(0).normal(size=(300, 3)).astype(dtype)
+    values[::7, 0], values[5, 1], values[:, 2] = np.nan, -np.inf, np.nan
+    found = moments(values)
+    for column in range(2):
+        known = values[np.isfinite(values[:, column]), column].astype(np.float64)
+        assert (found["count"][column], found["min"][column]) == (len(known), known.min())
+        assert found["max"][column] == known.max()
+        assert found["sum"][column] == pytest.approx(known.sum())
+        assert found["square"][column] == pytest.approx((known**2).sum())
+    assert {name: sums[2] for name, sums in found.items()} == {
+        "count": 0, "sum": 0, "square": 0, "min": np.inf, "max": -np.inf,
+    }  # fmt: skip
+    assert found == moments(np.asfortranarray(values)) == moments(np.repeat(values, 2, 1)[:, ::2])
+
+
+def test_moments_of_colours_count_white_as_one():
+    pixels = np.random.default_rng(0).integers(0, 256, (1000, 3), np.uint8)
+    pixels.flags.writeable = False
+    found = sums.moments(pixels, 255)
+    assert found["max"] == (pixels.max(0) / 255).tolist()
+    assert found["sum"] == (pixels.sum(0) / 255).tolist()
+    np.testing.assert_allclose(statistics.mean_std(found)["std"], (pixels / 255).std(0))
+
+
+@pytest.mark.parametrize("moments", [statistics.moments, sums.moments])
+def test_moments_of_nothing(moments):
+    assert moments(np.zeros((4, 0)))["sum"] == []
+    assert moments(np.zeros((0, 2)))["count"] == [0, 0]
