@@ -1,26 +1,41 @@
 """Sums that samples add up to, whatever the order of the workers.
 
 A summary is nested dicts whose leaves are numbers or flat lists of numbers. Two merge by addition, except below the
-keys `min` and `max`. Summaries are merged in plan order, so that floating-point sums are the same in every build.
+keys `min` and `max`, and `categories`: a list of dicts that say how often each value occurs, None for too many values.
+Summaries are merged in plan order, so that floating-point sums are the same in every build.
 """
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 Summary = dict[str, Any]
+Categories = dict[str, int] | None
+
+MAX_CATEGORIES = 256
 
 
-def merge(a: Any, b: Any, combine: Callable[[Any, Any], Any] = np.add) -> Any:
+def merge(a: Any, b: Any, combine: Callable[[Any, Any], Any] = operator.add) -> Any:
     """Return the summary of both. Keys that only one has are kept."""
     if isinstance(a, dict):
-        by_name = {"min": np.minimum, "max": np.maximum}
-        return {
-            key: merge(a[key], b[key], by_name.get(key, combine)) if key in a and key in b else a.get(key, b.get(key))
-            for key in [*a, *(key for key in b if key not in a)]
-        }
-    return combine(a, b).tolist()
+        both = {key: merge(a[key], b[key], COMBINED.get(key, combine)) for key in b if key in a}
+        return {**a, **b, **both}
+    return list(map(combine, a, b)) if isinstance(a, list) else combine(a, b)
+
+
+def _merge_categories(a: Categories, b: Categories) -> Categories:
+    """Return how often each value occurs in both, None for more than MAX_CATEGORIES: so they do not fill the memory."""
+    if a is None or b is None:
+        return None
+    both = dict(a)
+    for value, count in b.items():
+        both[value] = both.get(value, 0) + count
+    return both if len(both) <= MAX_CATEGORIES else None
+
+
+COMBINED: dict[str, Callable[[Any, Any], Any]] = {"min": min, "max": max, "categories": _merge_categories}
 
 
 def moments(values: np.ndarray) -> Summary:

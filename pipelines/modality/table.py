@@ -21,8 +21,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from pipelines.statistics import mean_std, moments
-from pipelines.tables import NUMBER, SUFFIXES, TEXT, TIME, WHOLE_BYTES, Range, Source, open_source, reopen_source
+from pipelines.statistics import mean_std
+from pipelines.tables import (
+    CODED,
+    NUMBER,
+    SUFFIXES,
+    TEXT,
+    TIME,
+    WHOLE_BYTES,
+    Range,
+    Source,
+    coded,
+    open_source,
+    reopen_source,
+)
 from shard_tools.schema import Part
 
 from . import base
@@ -31,9 +43,10 @@ from .base import Modality, Piece, Reject, Sample
 ROWS = 256  # of a block
 WINDOW_BYTES = 8 << 20
 MAX_ROWS = 1 << 28
-MAX_CATEGORIES = 256  # distinct values of a category column
 LISTED_VALUES = 200  # distinct values of a column that a block lists; more than this in 256 rows is free text
 LISTED_LENGTH = 256  # characters; a longer value is free text
+KINDS = {TEXT: "text", NUMBER: "number", TIME: "time"}
+END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"  # of Arrow's IPC
 
 
 class Options(base.Options):
@@ -164,13 +177,9 @@ class Table(Modality[Options]):
             order[int(piece.start) - window.first : int(piece.end) - window.first if piece.end >= 0 else None]
             for piece in pieces
         ]
-        rows, starts = _take(source, window, blocks)
-        make = _Blocks(Path(path).stem, rows)
-        for start, block in zip(starts, blocks, strict=True):
-            if len(block):
-                yield make.sample(start, start + len(block))
-            else:
-                yield Reject("Corrupt", "has fewer rows than when it was planned")
+        samples = _samples(Path(path).stem, *_take(source, window, [block for block in blocks if len(block)]))
+        for block in blocks:
+            yield next(samples) if len(block) else Reject("Corrupt", "has fewer rows than when it was planned")
 
 
 def table_id(schema: pa.Schema) -> str:
@@ -189,19 +198,21 @@ def _json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
-def _take(source: Source, window: Window, blocks: Sequence[np.ndarray]) -> tuple[pa.RecordBatch, list[int]]:
-    """Return (the rows of some blocks, given by their numbers in the window; where each block starts).
+def _take(source: Source, window: Window, blocks: Sequence[np.ndarray]) -> tuple[pa.RecordBatch, list[tuple[int, int]]]:
+    """Return (the rows of some blocks, given by their numbers in the window, texts as CODED; start and end of each).
 
     A block starts at a multiple of ROWS, but not at 0, and nulls lie between: so a slice is written like rows of its
     own, without bits of its neighbours. Raises Reject.
     """
     is_wanted = np.zeros(window.rows, bool)
-    is_wanted[np.concatenate(blocks)] = True
+    is_wanted[np.concatenate([np.empty(0, np.int64), *blocks])] = True
     wanted = np.flatnonzero(is_wanted)
     kept, first = [], 0
     for batch in source.batches(window.ranges):
         start, end = np.searchsorted(wanted, [first, first + batch.num_rows])
-        if end > start:
+        if end - start == batch.num_rows:
+            kept.append(batch)
+        elif end > start:
             kept.append(batch.take(pa.array(wanted[start:end] - first)))
         first += batch.num_rows
         if end == len(wanted):
@@ -214,87 +225,113 @@ def _take(source: Source, window: Window, blocks: Sequence[np.ndarray]) -> tuple
     for start, block in zip(starts, blocks, strict=False):
         places[start : start + len(block)] = rank[block]
     indices = pa.array(places, mask=places < 0)
-    return pa.Table.from_batches(kept, source.schema).combine_chunks().take(indices).to_batches()[0], starts[:-1]
+    rows = pa.Table.from_batches(kept, coded(source.schema)).unify_dictionaries().combine_chunks().take(indices)
+    return rows.to_batches()[0], [(start, start + len(block)) for start, block in zip(starts, blocks, strict=False)]
 
 
-class _Blocks:
-    """Makes samples of slices of some rows; all that can be is done once for all rows."""
-
-    def __init__(self, stem: str, rows: pa.RecordBatch) -> None:
-        self.stem, self.id, self.rows = stem, table_id(rows.schema), _plain(rows)
-        kinds = ["text" if type_ == TEXT else "number" if type_ == NUMBER else "time" for type_ in rows.schema.types]
-        self.columns = _json(list(zip(rows.schema.names, kinds, strict=True)))
-        self.numbers = np.array([_seconds(column) for column in rows.columns if column.type != TEXT])
-        self.numbers = self.numbers.reshape(-1, rows.num_rows)
-        self.texts = {n: _Texts(column) for n, column in enumerate(rows.columns) if column.type == TEXT}
-
-    def sample(self, start: int, end: int) -> Sample:
-        """Return the sample of the rows from `start` to `end`."""
-        block = _slice(self.rows, start, end)
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, block.schema) as writer:
-            writer.write_batch(block)
+def _samples(stem: str, rows: pa.RecordBatch, blocks: Sequence[tuple[int, int]]) -> Iterator[Sample]:
+    """Yield the sample of each block of some rows, as `_take` gives them; what can be is done once for all of them."""
+    types = [TEXT if type_ == CODED else type_ for type_ in rows.schema.types]
+    schema = pa.schema(list(zip(rows.schema.names, types, strict=True)))
+    id_, columns = table_id(schema), _json([[field.name, KINDS[field.type]] for field in schema])
+    head = schema.serialize().to_pybytes()
+    moments = _moments([column for column in rows.columns if column.type != CODED], blocks)
+    categories = [_categories(column, blocks) for column in rows.columns if column.type == CODED]
+    missing = _missing(rows, blocks)
+    for number, batch in enumerate(_stored(rows, schema, blocks)):
+        shape = batch.num_rows, batch.num_columns
         summary = {
-            "sources": {self.stem: block.num_rows},
-            "columns": {self.columns: 1},
-            "missing": [column.null_count for column in block.columns],
-            "numbers": moments(self.numbers[:, start:end].T),
-            "texts": {str(number): texts.count(start, end) for number, texts in self.texts.items()},
+            "sources": {stem: batch.num_rows},
+            "columns": {columns: 1},
+            "missing": missing[number],
+            "numbers": {key: values[number] for key, values in moments.items()},
+            "categories": [next(counts) for counts in categories],
         }
-        return Sample(
+        yield Sample(
             parts={
-                "arrow": sink.getvalue().to_pybytes(),
-                "json": {"table": self.id, "rows": block.num_rows, "columns": block.num_columns},
+                "arrow": b"".join((head, batch.serialize(), END_OF_STREAM)),
+                "json": {"table": id_, "rows": shape[0], "columns": shape[1]},
             },
-            shape=(block.num_rows, block.num_columns),
-            summary={"tables": {self.id: summary}},
+            shape=shape,
+            summary={"tables": {id_: summary}},
         )
 
 
-def _slice(rows: pa.RecordBatch, start: int, end: int) -> pa.RecordBatch:
-    """Return some rows, with texts that are stored without those that follow."""
-    part = rows.slice(start, end - start)
-    texts = [number for number, type_ in enumerate(rows.schema.types) if type_ == TEXT]
-    copied = part.select(texts).take(pa.array(np.arange(end - start)))
-    columns = part.columns
-    for number, column in zip(texts, copied.columns, strict=True):
-        columns[number] = column
-    return pa.RecordBatch.from_arrays(columns, schema=rows.schema)
+def _stored(rows: pa.RecordBatch, schema: pa.Schema, blocks: Sequence[tuple[int, int]]) -> list[pa.RecordBatch]:
+    """Return the blocks as they are stored, the texts of each without those that follow."""
+    columns = [column.indices if column.type == CODED else _zeroed(column) for column in rows.columns]
+    plain = pa.RecordBatch.from_arrays(columns, rows.schema.names)
+    chunks = pa.Table.from_batches([plain.slice(start, end - start) for start, end in blocks], plain.schema)
+    stored = [
+        column.dictionary.take(chunked) if column.type == CODED else chunked
+        for column, chunked in zip(rows.columns, chunks.columns, strict=True)
+    ]
+    return pa.Table.from_arrays(stored, schema=schema).to_batches()
 
 
-class _Texts:
-    """Counts the values of a column of texts."""
-
-    def __init__(self, column: pa.Array) -> None:
-        encoded = column.dictionary_encode()
-        self.values = encoded.dictionary.to_pylist()
-        self.is_long = pc.greater(pc.utf8_length(encoded.dictionary), LISTED_LENGTH).to_numpy(zero_copy_only=False)
-        self.codes = encoded.indices.fill_null(-1).to_numpy()
-
-    def count(self, start: int, end: int) -> dict[str, Any]:
-        """Return how often each value stands in some rows, or how many there are of free text.
-
-        A value has '=' before it, since `merge` has its own idea of the keys min and max.
-        """
-        codes = np.sort(self.codes[start:end])
-        codes = codes[np.searchsorted(codes, 0) :]
-        first = np.flatnonzero(np.concatenate([codes[:1] >= 0, codes[1:] != codes[:-1]]))
-        found, counts = codes[first], np.append(first[1:], len(codes)) - first
-        if len(found) > LISTED_VALUES or self.is_long[found].any():
-            return {"text": len(codes)}
-        listed = zip((f"={self.values[code]}" for code in found), counts.tolist(), strict=True)
-        return {"category": dict(sorted(listed))}
+def _zeroed(column: pa.Array) -> pa.Array:
+    """Return numbers or times with zeros where they are null: what lies there is chance, and is stored."""
+    values = column.fill_null(pa.scalar(0, column.type)).to_numpy()
+    return pa.array(values, column.type, mask=column.is_null().to_numpy(zero_copy_only=False))
 
 
-def _plain(rows: pa.RecordBatch) -> pa.RecordBatch:
-    """Return the rows with zeros where their numbers and times are null: what lies there is chance, and is stored."""
-    columns = []
-    for column in rows.columns:
-        if column.type != TEXT:
-            values = column.fill_null(pa.scalar(0, column.type)).to_numpy()
-            column = pa.array(values, column.type, mask=column.is_null().to_numpy(zero_copy_only=False))
-        columns.append(column)
-    return pa.RecordBatch.from_arrays(columns, schema=rows.schema)
+def _moments(columns: Sequence[pa.Array], blocks: Sequence[tuple[int, int]]) -> dict[str, list[list[float]]]:
+    """Return count, sum, sum of squares, min and max of what is known: for each block a list of a number a column."""
+    starts = _starts(blocks)
+    found: dict[str, list[np.ndarray]] = {key: [] for key in ("count", "sum", "square", "min", "max")}
+    for column in columns:
+        values = _seconds(column)
+        known = np.isfinite(values)
+        zeroed = np.where(known, values, 0.0)
+        found["count"].append(np.add.reduceat(known, starts, dtype=np.int64))
+        found["sum"].append(np.add.reduceat(zeroed, starts))
+        found["square"].append(np.add.reduceat(zeroed * zeroed, starts))
+        found["min"].append(np.minimum.reduceat(np.where(known, values, np.inf), starts))
+        found["max"].append(np.maximum.reduceat(np.where(known, values, -np.inf), starts))
+    return {key: np.reshape(sums, (len(columns), len(blocks))).T.tolist() for key, sums in found.items()}
+
+
+def _categories(column: pa.DictionaryArray, blocks: Sequence[tuple[int, int]]) -> Iterator[dict[str, int] | None]:
+    """Yield how often each value stands in a block, for one after the other; None for free text."""
+    values = column.dictionary
+    codes = column.indices.fill_null(len(values)).to_numpy().copy()
+    for start, end in blocks:
+        codes[start:end].sort()
+    is_first = np.append(True, codes[1:] != codes[:-1])
+    is_first[[start for start, _ in blocks]] = True
+    first = np.flatnonzero(is_first)
+    is_known = codes[first] < len(values)
+    counts = np.diff(first, append=len(codes))[is_known].tolist()
+    first = first[is_known]
+    found = codes[first]
+    spans = np.searchsorted(first, np.reshape(blocks, (-1, 2)))
+    is_long = pc.greater(pc.utf8_length(values), LISTED_LENGTH).to_numpy(zero_copy_only=False)
+    longs = np.append(0, np.cumsum(is_long[found]))[spans]
+    is_listed = (np.diff(spans) <= LISTED_VALUES) & (np.diff(longs) == 0)
+    names = _values(values, found, np.repeat(is_listed, np.diff(spans).ravel()))
+    for (start, end), listed in zip(spans.tolist(), is_listed.ravel().tolist(), strict=True):
+        yield dict(zip(names[start:end], counts[start:end], strict=True)) if listed else None
+
+
+def _values(values: pa.Array, codes: np.ndarray, wanted: np.ndarray) -> list[Any]:
+    """Return the values that codes stand for; None for those that are not wanted, free text among them."""
+    is_used = np.zeros(len(values), bool)
+    is_used[codes[wanted]] = True
+    texts = np.full(len(values), None)
+    texts[is_used] = values.filter(pa.array(is_used)).to_pylist()
+    return texts[codes].tolist()
+
+
+def _missing(rows: pa.RecordBatch, blocks: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """Return for each block how many cells of each column are null."""
+    known = [column.is_valid().to_numpy(zero_copy_only=False) for column in rows.columns]
+    counts = np.array([np.add.reduceat(cells, _starts(blocks), dtype=np.int64) for cells in known])
+    return (np.array([end - start for start, end in blocks]) - counts).T.tolist()
+
+
+def _starts(blocks: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Return where blocks start, for numpy's reduceat: only nulls lie between the end of one and the next."""
+    return np.array([start for start, _ in blocks], np.int64)
 
 
 def _seconds(column: pa.Array) -> np.ndarray:
@@ -307,11 +344,11 @@ def _seconds(column: pa.Array) -> np.ndarray:
 def _table_statistics(found: dict[str, Any]) -> dict[str, Any]:
     """Return the manifest's words on a table."""
     (packed,) = found["columns"]
-    numbers = count()
+    numbers, categories = count(), iter(found["categories"])
     columns = []
-    for column, ((name, kind), missing) in enumerate(zip(json.loads(packed), found["missing"], strict=True)):
+    for (name, kind), missing in zip(json.loads(packed), found["missing"], strict=True):
         if kind == "text":
-            columns.append({"name": name, **_text_statistics(found["texts"][str(column)], missing)})
+            columns.append({"name": name, **_text_statistics(next(categories), missing)})
         else:
             number = next(numbers)
             own = {key: [values[number]] for key, values in found["numbers"].items()}
@@ -319,16 +356,15 @@ def _table_statistics(found: dict[str, Any]) -> dict[str, Any]:
     return {"sources": sorted(found["sources"]), "columns": columns}
 
 
-def _text_statistics(summary: dict[str, Any], missing: int) -> dict[str, Any]:
+def _text_statistics(categories: dict[str, int] | None, missing: int) -> dict[str, Any]:
     """Return the manifest's words on a column of text: its categories, if it has few values."""
-    counts = summary.get("category", {})
-    if "text" in summary or len(counts) > MAX_CATEGORIES:
+    if categories is None:
         return {"kind": "text", "missing": missing}
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    ordered = sorted(categories.items(), key=lambda item: (-item[1], item[0]))
     return {
         "kind": "category",
         "missing": missing,
-        "categories": [value[1:] for value, _ in ordered],
+        "categories": [value for value, _ in ordered],
         "counts": [number for _, number in ordered],
     }
 

@@ -15,10 +15,22 @@ from pipelines.modality.sniff import sniff, unknown
 from .columnar import Arrow, Parquet
 from .jsonlines import JsonLines
 from .separated import Separated
-from .source import NUMBER, TEXT, TIME, WHOLE_BYTES, Range, Source
+from .source import CODED, NUMBER, TEXT, TIME, WHOLE_BYTES, Range, Source, coded
 from .text import connect
 
-__all__ = ["NUMBER", "SUFFIXES", "TEXT", "TIME", "WHOLE_BYTES", "Range", "Source", "open_source", "reopen_source"]
+__all__ = [
+    "CODED",
+    "NUMBER",
+    "SUFFIXES",
+    "TEXT",
+    "TIME",
+    "WHOLE_BYTES",
+    "Range",
+    "Source",
+    "coded",
+    "open_source",
+    "reopen_source",
+]
 
 HEAD_BYTES = 1 << 16
 KINDS: dict[str, type[Source]] = {

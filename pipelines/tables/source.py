@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from pipelines.modality.base import Reject
 
 NUMBER, TEXT, TIME = pa.float64(), pa.string(), pa.timestamp("us")
+CODED = pa.dictionary(pa.int32(), TEXT)  # texts as they are read: most columns repeat theirs
 
 BATCH_ROWS = 8192
 WHOLE_BYTES = 64 << 20  # a table of at most this size is read whole
@@ -74,18 +75,18 @@ class Source(ABC):
     @property
     def schema(self) -> pa.Schema:
         """Unique names of the columns and their types, each NUMBER, TEXT or TIME. Raises Reject."""
-        kept = self._kept()
+        kept, columns = self._kept(), self.columns
         if not kept:
             raise Reject("Empty", "has no columns")
         if len(kept) > MAX_COLUMNS:
             raise Reject("TooLarge", f"{len(kept):,} columns; a table may have {MAX_COLUMNS:,}")
-        names = unique([self.columns.names[number] for number in kept])
-        types = [_type(name, self.columns.types[number]) for name, number in zip(names, kept, strict=True)]
+        names = unique([columns.names[number] for number in kept])
+        types = [_type(name, columns.field(number).type) for name, number in zip(names, kept, strict=True)]
         return pa.schema(list(zip(names, types, strict=True)))
 
     def batches(self, ranges: Sequence[Range]) -> Iterator[pa.RecordBatch]:
-        """Yield the rows that `raw` gives, at most BATCH_ROWS at once, as `schema` has them."""
-        schema, kept = self.schema, self._kept()
+        """Yield the rows that `raw` gives, at most BATCH_ROWS at once, as `schema` has them, with TEXT as CODED."""
+        schema, kept = coded(self.schema), self._kept()
         for batch in self.raw(ranges):
             for start in range(0, batch.num_rows, BATCH_ROWS):
                 part = batch.slice(start, BATCH_ROWS)
@@ -96,6 +97,12 @@ class Source(ABC):
 
     def _kept(self) -> list[int]:
         return [number for number, name in enumerate(self.columns.names) if not PANDAS_INDEX.fullmatch(name)]
+
+
+def coded(schema: pa.Schema) -> pa.Schema:
+    """Return the schema with CODED in place of TEXT."""
+    types = (CODED if type_ == TEXT else type_ for type_ in schema.types)
+    return pa.schema(list(zip(schema.names, types, strict=True)))
 
 
 def unique(names: Sequence[str]) -> list[str]:
@@ -128,23 +135,30 @@ def _type(name: str, given: pa.DataType) -> pa.DataType:
 
 
 def _convert(column: pa.Array, target: pa.DataType) -> pa.Array:
-    """Return a column as NUMBER (not finite or beyond float32 is null), TIME (UTC) or TEXT (nested values as JSON)."""
+    """Return a column as NUMBER (not finite or beyond float32 is null), TIME (UTC) or CODED (nested values as JSON)."""
     if isinstance(column, pa.ExtensionArray):
         return _convert(column.storage, target)
     if isinstance(column, pa.DictionaryArray):
-        return _convert(column.dictionary_decode(), target)
+        return _convert(column.dictionary, target).take(column.indices)
     if target == NUMBER:
         if pa.types.is_duration(column.type):
             column = pc.divide(pc.cast(pc.cast(column, pa.duration("us"), safe=False), pa.int64()), pa.scalar(1e6))
-        numbers = pc.cast(column, NUMBER, safe=False)
-        return pc.if_else(pc.less_equal(pc.abs(numbers), FLOAT32_MAX), numbers, None)
+        return _within_float32(pc.cast(column, NUMBER, safe=False))
     if target == TIME:
         zone = column.type.tz if pa.types.is_timestamp(column.type) else None
         instants = pc.cast(column, pa.timestamp("us", zone), safe=False)
         return pc.cast(pc.cast(instants, pa.int64()), TIME)
     if pa.types.is_nested(column.type):
-        return pa.array([None if cell is None else _json(cell) for cell in column.to_pylist()], TEXT)
-    return pc.cast(column, TEXT)
+        column = pa.array([None if cell is None else _json(cell) for cell in column.to_pylist()], TEXT)
+    return pc.cast(column, TEXT).dictionary_encode()
+
+
+def _within_float32(numbers: pa.Array) -> pa.Array:
+    """Return float64 numbers with null for those that are not finite or beyond float32."""
+    values = numbers.to_numpy(zero_copy_only=False)
+    if (np.abs(values) <= FLOAT32_MAX).all():  # false for nulls too, which are NaN here
+        return numbers
+    return pc.if_else(pc.less_equal(pc.abs(numbers), FLOAT32_MAX), numbers, None)
 
 
 def _json(cell: Any) -> str:
