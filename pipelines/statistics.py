@@ -38,25 +38,8 @@ def _merge_categories(a: Categories, b: Categories) -> Categories:
 COMBINED: dict[str, Callable[[Any, Any], Any]] = {"min": min, "max": max, "categories": _merge_categories}
 
 
-def moments(values: np.ndarray) -> Summary:
-    """Return count, sum, sum of squares, min and max over the rows of [N, C] (NaN left out), as lists of C floats.
-
-    What has many numbers takes those of `sums`, which are compiled; tables need not wait for Numba.
-    """
-    columns = np.ascontiguousarray(values.T, np.float64)  # one after the other: NumPy is slow along short rows
-    known = np.isfinite(columns)
-    zeroed = np.where(known, columns, 0.0)
-    return {
-        "count": known.sum(1).tolist(),
-        "sum": zeroed.sum(1).tolist(),
-        "square": np.square(zeroed).sum(1).tolist(),
-        "min": np.where(known, columns, np.inf).min(1, initial=np.inf).tolist(),
-        "max": np.where(known, columns, -np.inf).max(1, initial=-np.inf).tolist(),
-    }
-
-
 def mean_std(summary: Summary) -> dict[str, list[float]]:
-    """Return {'mean': […], 'std': […]} of what `moments` summed; std is at least 1e-6."""
+    """Return {'mean': […], 'std': […]} of what `sums.moments` summed; std is at least 1e-6."""
     count = np.maximum(summary["count"], 1)
     mean = np.asarray(summary["sum"]) / count
     std = np.sqrt(np.maximum(np.asarray(summary["square"]) / count - mean**2, 1e-12))

@@ -1,4 +1,4 @@
-"""The sums of `statistics.moments`, compiled, for the many numbers of pictures, sounds and sweeps."""
+"""Moments of the many numbers of pictures, sounds and sweeps, compiled."""
 
 import numpy as np
 

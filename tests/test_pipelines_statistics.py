@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from pipelines import statistics, sums
+from pipelines.statistics import mean_std, merge
+from pipelines.sums import moments
 
 
-@pytest.mark.parametrize("moments", [statistics.moments, sums.moments])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_moments_leave_out_what_is_no_number(moments, dtype):
+def test_moments_leave_out_what_is_no_number(dtype):
     values = np.random.default_rng(0).normal(size=(300, 3)).astype(dtype)
     values[::7, 0], values[5, 1], values[:, 2] = np.nan, -np.inf, np.nan
     found = moments(values)
@@ -18,7 +18,7 @@ def test_moments_leave_out_what_is_no_number(moments, dtype):
         assert found["max"][column] == known.max()
         assert found["sum"][column] == pytest.approx(known.sum())
         assert found["square"][column] == pytest.approx((known**2).sum())
-    assert {name: sums[2] for name, sums in found.items()} == {
+    assert {name: column[2] for name, column in found.items()} == {
         "count": 0, "sum": 0, "square": 0, "min": np.inf, "max": -np.inf,
     }  # fmt: skip
     assert found == moments(np.asfortranarray(values)) == moments(np.repeat(values, 2, 1)[:, ::2])
@@ -27,13 +27,23 @@ def test_moments_leave_out_what_is_no_number(moments, dtype):
 def test_moments_of_colours_count_white_as_one():
     pixels = np.random.default_rng(0).integers(0, 256, (1000, 3), np.uint8)
     pixels.flags.writeable = False
-    found = sums.moments(pixels, 255)
+    found = moments(pixels, 255)
     assert found["max"] == (pixels.max(0) / 255).tolist()
     assert found["sum"] == (pixels.sum(0) / 255).tolist()
-    np.testing.assert_allclose(statistics.mean_std(found)["std"], (pixels / 255).std(0))
+    np.testing.assert_allclose(mean_std(found)["std"], (pixels / 255).std(0))
 
 
-@pytest.mark.parametrize("moments", [statistics.moments, sums.moments])
-def test_moments_of_nothing(moments):
+def test_moments_of_nothing():
     assert moments(np.zeros((4, 0)))["sum"] == []
     assert moments(np.zeros((0, 2)))["count"] == [0, 0]
+
+
+def test_summaries_merge_by_addition_but_for_bounds_and_categories():
+    a = {"count": [2, 1], "min": [0.5, 3.0], "max": [2.0, 3.0], "categories": [{"x": 2}, None], "only": {"a": 1}}
+    b = {"count": [1, 1], "min": [1.0, 2.0], "max": [4.0, 2.0], "categories": [{"x": 1, "y": 1}, {"z": 1}]}
+    assert merge(a, b) == {
+        "count": [3, 2], "min": [0.5, 2.0], "max": [4.0, 3.0], "categories": [{"x": 3, "y": 1}, None], "only": {"a": 1},
+    }  # fmt: skip
+    many = {"categories": [{str(number): 1 for number in range(200)}]}
+    more = {"categories": [{str(number): 1 for number in range(100, 300)}]}
+    assert merge(many, more) == {"categories": [None]}

@@ -477,8 +477,8 @@ def test_statistics(tmp_path):
     rows = "\n".join(
         f"{row},{'xyz'[row % 3] if row % 5 else ''},min,id{row},2020-01-0{1 + row % 2}" for row in range(600)
     )
-    found = statistics(write(tmp_path / "a.csv", f"n,c,min,id,t\n{rows}\n"))
-    assert found["sources"] == ["a"]
+    found = statistics(write(tmp_path / "categories.csv", f"n,c,min,id,t\n{rows}\n"))
+    assert found["sources"] == ["categories"]
     number, category, constant, text, time = found["columns"]
     spread = pytest.approx(np.arange(600).std())
     expected = {"kind": "number", "mean": 299.5, "std": spread, "min": 0.0, "max": 599.0, "missing": 0}

@@ -241,7 +241,7 @@ def _samples(stem: str, rows: pa.RecordBatch, blocks: Sequence[tuple[int, int]])
     for number, batch in enumerate(_stored(rows, schema, blocks)):
         shape = batch.num_rows, batch.num_columns
         summary = {
-            "sources": {stem: batch.num_rows},
+            "sources": {f"={stem}": batch.num_rows},  # '=': `merge` has its own idea of the keys min and max
             "columns": {columns: 1},
             "missing": missing[number],
             "numbers": {key: values[number] for key, values in moments.items()},
@@ -353,7 +353,7 @@ def _table_statistics(found: dict[str, Any]) -> dict[str, Any]:
             number = next(numbers)
             own = {key: [values[number]] for key, values in found["numbers"].items()}
             columns.append({"name": name, "kind": kind, **_range(own), "missing": missing})
-    return {"sources": sorted(found["sources"]), "columns": columns}
+    return {"sources": sorted(source[1:] for source in found["sources"]), "columns": columns}
 
 
 def _text_statistics(categories: dict[str, int] | None, missing: int) -> dict[str, Any]:
