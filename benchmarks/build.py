@@ -178,7 +178,7 @@ def _parser() -> Parser:
     )
     add("--only", nargs="+", metavar="MODALITY", help="measure these alone")
     add("--peers", type=Path, metavar="FOLDER", help="the peers' environment; made there if it is missing")
-    add("--seconds", type=float, default=8.0, help="of bare calls a round: sets how often files are repeated (8)")
+    add("--seconds", type=float, default=6.0, help="of bare calls a round: sets how often files are repeated (6)")
     add("--rounds", type=int, default=2, help="(2)")
     add(
         "--pin",
