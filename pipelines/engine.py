@@ -30,7 +30,8 @@ from shard_tools.schema import SPLITS, Build, Manifest, Part, Shard
 
 from .building import build_shards
 from .cluster import cluster
-from .inputs import Inputs
+from .inputs.sorted import Inputs
+from .inputs.sources import Labels, Listing, open_listing
 from .isolation import Job
 from .modality import Modality, get_modality
 from .onto import Base, Match
@@ -40,7 +41,6 @@ from .planning import FromInputs, OntoInputs, Overlay, Planner
 from .rejects import Tally
 from .report import Report
 from .run import Limit, Run, bar
-from .sources import Labels, Listing, open_listing
 from .statistics import merge
 from .worker import Layout
 

@@ -28,10 +28,10 @@ from shard_tools.errors import Problem
 from shard_tools.storage import Blob, Storage
 from shard_tools.tar import encode_part
 
-from .fetch import Fetcher, protocol
+from .inputs.fetch import Fetcher, protocol
+from .inputs.sources import Source
 from .modality import Modality, Piece, Reject, Sample
 from .plan import Row, within
-from .sources import Source
 from .spool import Spool
 
 TOGETHER = 0.2  # seconds of results that are sent in one message

@@ -22,9 +22,9 @@ import pyarrow.parquet as pq
 
 from shard_tools.schema import PLAN
 
+from .inputs.sources import Source
 from .modality import Piece, Reject
 from .ordered import query, rows_of
-from .sources import Source
 
 SLUG_LENGTH = 40
 HASH_LENGTH = 10

@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
-from .inputs import Inputs
+from .inputs.sorted import Inputs
 from .modality import Modality
 from .onto import Base, Match
 from .output import Output

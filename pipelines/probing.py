@@ -6,14 +6,14 @@ from typing import Any
 
 import ray
 
-from .inputs import Inputs
+from .inputs.sorted import Inputs
+from .inputs.sources import Source
 from .modality import Piece, Reject
 from .ordered import query, rows_of, write_rows
 from .output import Output
 from .plan import PROBED, probed_rows
 from .rejects import Rejection
 from .run import Run, bar
-from .sources import Source
 from .worker import probe_inputs
 
 SEGMENT = 4096  # inputs

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 
 from shard_tools.schema import REJECTED
 
+from .inputs.sources import Source
 from .modality import Reject
 from .ordered import query, rows_of, write_rows
 from .plan import Row
-from .sources import Source
 
 EXAMPLES = 3
 SORTED = 'SELECT * FROM {rejected} ORDER BY source, start, "end", stage, error, message'

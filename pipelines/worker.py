@@ -11,12 +11,12 @@ import ray
 
 from shard_tools.writer import ShardWriter
 
+from .inputs.sources import Source
 from .isolation import Encoded, Isolated, Job, absent, encode
 from .modality import Piece, Reject
 from .output import Record, write_record
 from .plan import to_rows
 from .rejects import Rejection
-from .sources import Source
 from .statistics import merge
 
 RETRIES = 10  # of a task whose machine or process was lost: Ray runs it anew elsewhere

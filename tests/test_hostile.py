@@ -17,8 +17,8 @@ from hostile.image import picture
 from shard_data import make_dataset
 
 import shard_tools
-from pipelines.columns import printable
 from pipelines.engine import build
+from pipelines.inputs.columns import printable
 from shard_tools.errors import Problem
 from shard_tools.reader import CorruptSample
 from shard_tools.tar import decode_part

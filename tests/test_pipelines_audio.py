@@ -16,9 +16,9 @@ from torchaudio.compliance import kaldi
 
 from pipelines.layers.energy import energy
 from pipelines.layers.flux import flux
+from pipelines.media.sound import Sound
 from pipelines.modality import Piece, Reject, Sample, get_modality
 from pipelines.modality.audio import Audio, Options, log_mels
-from pipelines.sound import Sound
 from shard_tools.tar import encode_part
 
 REAL = os.environ.get("MMMASK_REAL_DATA", "")
@@ -284,7 +284,7 @@ def test_pieces_of_any_seconds(tmp_path: Path, name: str, rate: int) -> None:
 def test_mp3_is_read_on_and_a_window_depends_on_itself_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rate, opened = 8000, []
     path = write(tmp_path / "a.mp3", np.random.default_rng(0).normal(0, 0.1, 30 * rate).astype(np.float32), rate)
-    monkeypatch.setattr("pipelines.sound.MP3_RUN", 10.0)
+    monkeypatch.setattr("pipelines.media.sound.MP3_RUN", 10.0)
     audio = Audio(Options(frames=100))
     pieces = audio.probe(path)
     alone = [next(iter(audio.build(path, [piece]))).parts["mel.npy"] for piece in pieces[::-1]][::-1]

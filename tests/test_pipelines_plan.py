@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.inputs import Inputs
+from pipelines.inputs.sorted import Inputs
+from pipelines.inputs.sources import Source
 from pipelines.modality import Piece, Reject
 from pipelines.ordered import write_rows
 from pipelines.plan import PROBED, Plan, Row, probed_rows, to_rows, within, write_plan
-from pipelines.sources import Source
 from shard_tools.errors import Misuse
 from shard_tools.schema import KEY, PLAN
 

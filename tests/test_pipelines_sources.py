@@ -25,10 +25,10 @@ import webdataset
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines import fetch
-from pipelines.fetch import Fetcher
+from pipelines.inputs import fetch
+from pipelines.inputs.fetch import Fetcher
+from pipelines.inputs.sources import Source, open_listing
 from pipelines.modality import Reject
-from pipelines.sources import Source, open_listing
 from shard_tools.errors import Misuse, Problem
 from shard_tools.schema import REJECTED
 
@@ -348,7 +348,7 @@ def test_a_list_of_half_a_million_rows_takes_no_memory(tmp_path: Path) -> None:
             urls = [f"https://example.com/{n}.jpg" for n in numbers]
             writer.write_table(pa.table({"url": urls, "text": [f"{n} words " * 50 for n in numbers]}))
     code = (
-        "import re, sys; from pipelines.sources import open_listing\n"
+        "import re, sys; from pipelines.inputs.sources import open_listing\n"
         "count = sum(1 for _ in open_listing(sys.argv[1:]))\n"
         "print(count, re.search(r'VmHWM:\\s*(\\d+)', open('/proc/self/status').read())[1])"
     )

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from skimage import data
 
-from pipelines import frames
-from pipelines.clips import luma
-from pipelines.frames import Video as Frames
+from pipelines.media import frames
+from pipelines.media.clips import luma
+from pipelines.media.frames import Video as Frames
+from pipelines.media.scenes import scene_starts
 from pipelines.modality import Piece, Reject, Sample, get_modality
 from pipelines.modality.video import Options, Video
-from pipelines.scenes import scene_starts
 from shard_tools.tar import encode_part
 
 PHOTO = data.astronaut()  # 512×512

@@ -10,7 +10,7 @@ import av
 from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
-from pipelines.clips import SCALING, X264, payload_size
+from pipelines.media.clips import SCALING, X264, payload_size
 
 SIZE = 256
 

@@ -1,8 +1,8 @@
-"""`pipelines.columns`: names and values that lists and tars bring. Input: JSON, an object of any columns."""
+"""`pipelines.inputs.columns`: names and values that lists and tars bring. Input: JSON, an object of any columns."""
 
 import json
 
-from pipelines.columns import carried_names, decode, encode, find_roles, printable, type_of
+from pipelines.inputs.columns import carried_names, decode, encode, find_roles, printable, type_of
 from shard_tools.errors import Misuse
 
 SEEDS = [

@@ -1,10 +1,10 @@
-"""`pipelines.lists`: lists of inputs. The first byte says which kind."""
+"""`pipelines.inputs.lists`: lists of inputs. The first byte says which kind."""
 
 import math
 
 from fuzz.files import told, write
-from pipelines.columns import encode
-from pipelines.lists import List
+from pipelines.inputs.columns import encode
+from pipelines.inputs.lists import List
 from shard_tools.errors import Problem
 
 NAMES = ("a.csv", "a.tsv", "a.jsonl")

@@ -1,11 +1,11 @@
-"""`pipelines.tars.read_members`: tars of others as inputs. The second time with the check sums put right."""
+"""`pipelines.inputs.tars.read_members`: tars of others as inputs. The second time with the check sums put right."""
 
 import io
 import tarfile
 
 from fuzz.targets.tar import summed
-from pipelines.columns import decode, encode, type_of
-from pipelines.tars import Member, read_members
+from pipelines.inputs.columns import decode, encode, type_of
+from pipelines.inputs.tars import Member, read_members
 
 SUFFIXES = frozenset({".jpg", ".npy"})
 FILES = {

@@ -14,7 +14,7 @@ from torchaudio.transforms import Resample
 
 from pipelines.layers import energy, flux
 from pipelines.layers.compiled import compiled
-from pipelines.sound import Sound
+from pipelines.media.sound import Sound
 from pipelines.statistics import mean_std
 from pipelines.sums import moments
 from shard_tools.schema import Part

@@ -10,12 +10,12 @@ from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from pydantic import Field
 
-from pipelines.clips import Sampler, Scaler, decode_clip, encode_clip, payload_size, reduce_luma
-from pipelines.codec import duration, reason
-from pipelines.frames import Video as Frames
-from pipelines.frames import frame_rate, open_video, pixel_aspect, square
 from pipelines.layers import motion, saliency
-from pipelines.scenes import scene_starts
+from pipelines.media.clips import Sampler, Scaler, decode_clip, encode_clip, payload_size, reduce_luma
+from pipelines.media.codec import duration, reason
+from pipelines.media.frames import Video as Frames
+from pipelines.media.frames import frame_rate, open_video, pixel_aspect, square
+from pipelines.media.scenes import scene_starts
 from pipelines.statistics import mean_std
 from pipelines.sums import moments
 from shard_tools.schema import Part

@@ -11,10 +11,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.ordered import query, rows_of, write_rows
 from shard_tools.errors import Misuse
 
 from .fetch import protocol
-from .ordered import query, rows_of, write_rows
 from .sources import Source
 
 SCHEMA = pa.schema(

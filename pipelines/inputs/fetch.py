@@ -24,9 +24,8 @@ import fsspec
 import tenacity
 from fsspec.callbacks import Callback
 
+from pipelines.modality import Reject
 from shard_tools.errors import Misuse
-
-from .modality import Reject
 
 HTTP = ("http", "https")
 REMOTE = (*HTTP, "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")

@@ -19,8 +19,9 @@ from av.error import EOFError as EndOfFile
 from av.error import FFmpegError
 from av.stream import Disposition, Stream
 
-from pipelines.codec import bounded, duration, open_media, read_head, reason, seconds, stamp
 from pipelines.modality.base import Reject
+
+from .codec import bounded, duration, open_media, read_head, reason, seconds, stamp
 
 RATES = range(1_000, 1_000_001)
 BLOCK = 1 << 16  # samples read at once, so that many channels need no more memory than few

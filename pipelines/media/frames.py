@@ -24,8 +24,9 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorTrc
 from av.video.stream import VideoStream
 
-from pipelines.codec import duration, open_media, reason, seconds, stamp
 from pipelines.modality.base import Reject
+
+from .codec import duration, open_media, reason, seconds, stamp
 
 MAX_PIXELS = 2**26  # 8192 × 8192
 MIN_SIDE = 16

@@ -20,6 +20,7 @@ from urllib.parse import urljoin, urlsplit
 import pyarrow.parquet as pq
 from pyarrow import ArrowException
 
+from pipelines.modality import Reject
 from shard_tools.arguments import nearest
 from shard_tools.errors import Misuse, Problem
 from shard_tools.schema import ColumnType
@@ -28,7 +29,6 @@ from .columns import carried_names, check_roles, decode, encode, find_roles, mer
 from .fetch import HTTP, REMOTE, Fetcher, file_system, protocol, retried, url_path
 from .lists import SUFFIXES as LISTS
 from .lists import List, Row
-from .modality import Reject
 from .tars import Member, read_members
 
 Labels = Literal["none", "parent"]

@@ -14,9 +14,9 @@ from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
-from pipelines.clips import SCALING
-from pipelines.codec import seconds
-from pipelines.frames import Video, open_video
+from .clips import SCALING
+from .codec import seconds
+from .frames import Video, open_video
 
 WIDTH, HEIGHT = 64, 36  # of the pictures that are compared
 LEVELS = 8  # of red, green and blue that are told apart

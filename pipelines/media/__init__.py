@@ -1,0 +1,1 @@
+"""Video and audio files by FFmpeg: headers, frames, clips, scenes, sound."""
