@@ -158,7 +158,7 @@ def build(
                 parts = _parts(builder, plan, overlay=bool(job.onto), captions=job.captions)
                 columns = dict(listing.columns) if listing else {}
                 layout = Layout(sorted(parts), columns, plan.labels if "cls" in parts else [], kind.facts)
-                building = time.monotonic()
+                begun = time.monotonic()
                 build_shards(run, target, plan, layout)
                 manifest = _manifest(target, builder, plan, parts, layout, make_build(config, versions))
                 if not manifest.shards:
@@ -167,7 +167,8 @@ def build(
                 early = planner.rejections(target, scratch)
                 late = chain.from_iterable(target.record(name).rejections for name in plan.shards)
                 target.finish(manifest, plan, chain(early, late), scratch)
-            report = _report(target, manifest, limit.tally, started, building, run)
+                seconds = time.monotonic() - begun  # before Ray goes, which takes a second
+            report = _report(target, manifest, limit.tally, started, seconds, run)
     for name in companions:
         companion = build(modality=name, output=f"{target.root}-{name}", onto=target.root, **shared)
         report = replace(report, companions=[*report.companions, companion])
@@ -318,10 +319,9 @@ def _report(
     manifest: Manifest,
     tally: Tally,
     started: float,
-    building: float | None = None,
+    build_seconds: float = 0.0,
     run: Run | None = None,
 ) -> Report:
-    now = time.monotonic()
     return Report(
         output=target.root,
         samples=manifest.splits,
@@ -329,7 +329,7 @@ def _report(
         bytes=sum(shard.bytes for shard in manifest.shards),
         rejected=tally.reasons(),
         built=run.built if run else 0,
-        seconds=now - started,
-        build_seconds=now - building if building else 0.0,
+        seconds=time.monotonic() - started,
+        build_seconds=build_seconds,
         peak_memory=run.memory if run else 0,
     )
