@@ -1,9 +1,9 @@
 """Decoding in a process of its own: an input that crashes, hangs or eats memory ends that process and nothing else.
 
 The worker asks, the process answers: what becomes of each item by messages, the bytes of samples through a file in
-memory (`spool`). The deadline is a timer of the kernel in the process
-itself (SIGALRM with its default action): nobody need watch it, and it ends a decoder that holds Python's lock, too. The
-bound on memory is the kernel's as well (RLIMIT_DATA): beyond it an allocation fails.
+memory (`spool`). The deadline is a timer of the kernel in the process itself (SIGALRM with its default action): nobody
+need watch it, and it ends a decoder that holds Python's lock, too. The bound on memory is the kernel's as well
+(RLIMIT_DATA): beyond it an allocation fails.
 """
 
 import errno
