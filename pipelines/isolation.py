@@ -35,6 +35,8 @@ from .plan import Row, within
 from .spool import Spool
 
 TOGETHER = 0.2  # seconds of results that are sent in one message
+STARTS = 3  # of a process that is killed while it starts
+KILLED = f"exit code {-signal.SIGKILL}"
 OUT_OF_MEMORY = 86  # exit code
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # bytes must not depend on the machine's cores
 
@@ -169,6 +171,18 @@ class Isolated:
         return int.from_bytes(os.pread(self._place, 8, 0), "little")
 
     def _start(self) -> None:
+        """Start the process, again where somebody kills it meanwhile. Raises Problem."""
+        for _ in range(STARTS):
+            failure = self._launch()
+            if not failure:
+                return
+            self.close()
+            if failure != KILLED:
+                break
+        raise Problem(f"the builder cannot be started: {failure}")  # nothing is wrong with the inputs
+
+    def _launch(self) -> str:
+        """Start the process and return why it cannot work, '' when it can."""
         self._connection, theirs = Pipe()
         environment = {
             **os.environ,
@@ -185,14 +199,12 @@ class Isolated:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,  # decoders complain there about what becomes a reject anyway
             )
-        self._connection.send((self.job, self._folder.name))
         try:
-            failure = self._connection.recv()
-        except EOFError:
-            failure = f"exit code {self._process.wait()}"
-        if failure:  # nothing is wrong with the inputs
-            self.close()
-            raise Problem(f"the builder cannot be started: {failure}")
+            self._connection.send((self.job, self._folder.name))
+            failure: str = self._connection.recv()
+        except (EOFError, ConnectionError):
+            return f"exit code {self._process.wait()}"
+        return failure
 
 
 def _verdict(code: int, job: Job) -> Reject:

@@ -14,7 +14,11 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from hypothesis import settings
 from s3 import s3  # noqa: F401 - a fixture
+
+settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
+settings.load_profile("untimed")
 
 ROOT = Path(__file__).parents[1]
 CACHE = ROOT / ".cache" / "tests"

@@ -133,7 +133,7 @@ def test_other_codecs(tmp_path: Path, name: str, codec: str) -> None:
     assert late.parts["mel.npy"].astype(np.float32) == pytest.approx(mel[160:190], abs=0.3)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(1, 5000))
 def test_durations(frames: int) -> None:
     """Pieces are whole windows but for the last, in order, without gap or overlap."""

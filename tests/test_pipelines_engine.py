@@ -1,9 +1,11 @@
 """The engine on a real Ray: same bytes whatever happens, and an input harms only itself."""
 
+import contextlib
 import fcntl
 import hashlib
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -15,10 +17,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image as Pillow
-from poison import Text
+from poison import Mortal, Text
 
 import shard_tools
 from pipelines import build
+from pipelines.inputs.sources import Source
+from pipelines.isolation import Isolated, Job
 from pipelines.rejects import Rejection
 from shard_tools.errors import Misuse, Problem
 from shard_tools.manifest import read_manifest
@@ -91,6 +95,24 @@ def test_samples_say_where_they_come_from(texts: Path, tmp_path: Path) -> None:
     for sample in shard_tools.open(tmp_path / "a", split="train"):
         letters += len(sample["txt"])
     assert manifest.statistics["letters"][0] == letters
+
+
+def test_a_process_that_is_killed_while_it_starts_is_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.txt").write_text("one\ntwo")
+    monkeypatch.setenv("MORTAL", str(tmp_path / "lives"))
+    job = Job(pickle.dumps(Mortal(Mortal.Options())), timeout=30, stall=10, memory=2 << 30, rate=None, retries=0)
+    for deaths in (2, 3):
+        (tmp_path / "lives").write_bytes(bytes(deaths))
+        isolated = Isolated(job)
+        with contextlib.closing(isolated):
+            if deaths == 2:
+                (pieces,) = isolated.probe([Source("a.txt", str(tmp_path / "a.txt"))])
+                assert len(pieces) == 2
+            else:
+                with pytest.raises(Problem, match="cannot be started: exit code -9"):
+                    list(isolated.probe([Source("a.txt", str(tmp_path / "a.txt"))]))
 
 
 def test_poison_costs_only_itself(texts: Path, tmp_path: Path) -> None:

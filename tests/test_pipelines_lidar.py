@@ -82,7 +82,7 @@ def check_consistent(sample: Sample) -> None:
 finite = st.floats(-327.625, 327.625, width=32)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(arrays(np.float32, st.tuples(st.integers(1, 60), st.just(3)), elements=finite))
 def test_every_return_is_kept_once_and_inside_its_voxel(xyz):
     points = np.column_stack([xyz, np.linspace(0, 1, len(xyz), dtype=np.float32)])

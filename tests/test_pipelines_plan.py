@@ -47,7 +47,7 @@ def plan(items: list, *, seed: int = 0, val: float = 0.3, by_group: bool = False
     return rows
 
 
-few = settings(deadline=None, max_examples=10)
+few = settings(max_examples=10)
 
 
 @few

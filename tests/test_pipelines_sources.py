@@ -83,7 +83,7 @@ def test_folder_glob_file_and_list_give_a_file_the_same_name(tree: Path) -> None
     assert names(tree / "list.csv") == names(tree / "*/b.mp4") == [f"{tree.name}/clips/b.mp4"]
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.permutations(["clips", "clips/run", "clips/*.mp4", "**/run", "clips/b.mp4"]))
 def test_the_order_of_inputs_does_not_matter(tree: Path, order: list[str]) -> None:
     assert sources(*(tree / item for item in order)) == sources(*(tree / item for item in sorted(order)))
@@ -92,7 +92,7 @@ def test_the_order_of_inputs_does_not_matter(tree: Path, order: list[str]) -> No
 components = st.sampled_from(["*", "**", "a", "a*", "?", "[ab]", ".*", "*.jpg", "[!a].jpg"])
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
 @given(st.lists(components, min_size=1, max_size=4))
 def test_a_glob_finds_what_pythons_finds(tmp_path: Path, pattern: list[str]) -> None:
     root = tmp_path / "root"

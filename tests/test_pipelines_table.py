@@ -192,7 +192,7 @@ times = st.datetimes(datetime.datetime(1950, 1, 1), datetime.datetime(2100, 1, 1
 cells = st.tuples(st.none() | st.floats(-1e6, 1e6), st.none() | words, st.none() | times)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(cells, min_size=1, max_size=40))
 def test_rows_survive_csv_and_parquet(tmp_path_factory, rows):
     # A first full row gives the columns their types, as any real table does.
@@ -318,7 +318,7 @@ def test_windows_are_the_same_whatever_is_asked_for_together(tmp_path, monkeypat
 texts = st.text("ab,\"\n\r #'é", max_size=6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(st.tuples(texts, texts, st.integers(0, 99)), min_size=1, max_size=20),
     st.integers(1, 40),

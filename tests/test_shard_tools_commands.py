@@ -279,7 +279,7 @@ data_sets = st.lists(
 ).map(lambda rows: [(f"k{number}", *row) for number, row in enumerate(rows)])
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow])
 @given(made=data_sets, per_shard=st.integers(1, 5), size=st.integers(2000, 9000), count=st.integers(1, 5))
 def test_no_sample_is_lost_doubled_or_changed(
     made: list[tuple[str, str, str, bytes]], per_shard: int, size: int, count: int

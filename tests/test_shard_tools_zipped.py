@@ -149,7 +149,7 @@ def deal(names: Sequence[str], cuts: Sequence[int]) -> dict[str, list[str]]:
     return {f"train-{number:06d}": [*names[edges[number] : edges[number + 1]]] for number in range(len(edges) - 1)}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(keys, st.lists(st.integers(0, 9), max_size=3), parts, parts, st.randoms(use_true_random=False))
 def test_zipping_is_the_union(names: list[str], cuts: list[int], one: set[str], two: set[str], chance: object) -> None:
     shards = deal(names, cuts)
