@@ -25,7 +25,9 @@ def read_parquet(storage: Storage, name: str) -> pa.Table:
     except OSError as error:
         raise Problem(f"not readable: {error}") from error
     try:  # One thread a file: pyarrow 26's threads abort the process at its exit now and then.
-        return pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
+        table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
+        table.validate(full=True)  # texts that are not Unicode would fail where they are used
+        return table
     except (OSError, ValueError, pa.ArrowException) as error:  # ValueError: names that are not Unicode
         raise Problem(f"{storage.url(name)}: not readable: {' '.join(str(error).split())}") from error
 

@@ -57,12 +57,13 @@ def scan_parquet(storage: Storage, name: str, schema: pa.Schema, columns: Sequen
             if not file.schema_arrow.equals(schema):
                 raise Problem(f"{storage.url(name)}: its columns are not those of this version of the format")
             for batch in file.iter_batches(BATCH, columns=list(columns), use_threads=False):
+                batch.validate(full=True)
                 if any(column.null_count for column in batch.columns):
                     raise Problem(f"{storage.url(name)}: empty cells")
                 yield pa.Table.from_batches([batch]).select(list(columns))
     except FileNotFoundError as error:
         raise Problem(f"{storage.url(name)}: missing") from error
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:  # ValueError: names that are not Unicode
         raise Problem(f"{storage.url(name)}: not readable: {' '.join(str(error).split())}") from error
 
 

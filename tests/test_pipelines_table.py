@@ -498,6 +498,12 @@ def test_statistics_of_a_column_without_values(tmp_path):
     assert category == {"name": "b", "kind": "category", "missing": 2, "categories": [], "counts": []}
 
 
+def parquet(name: str) -> bytes:
+    file = io.BytesIO()
+    pq.write_table(pa.table({name: [1, 2]}), file, store_schema=False)
+    return file.getvalue()
+
+
 REJECTED = {
     "empty.csv": (b"", "Empty"),
     "header.csv": (b"a,b,c\n", "Empty"),
@@ -509,6 +515,7 @@ REJECTED = {
     "notes.md": (b"# notes\n", "UnknownFormat"),
     "text.parquet": (b"a,b\n1,2\n", "UnknownFormat"),
     "cut.parquet": (b"PAR1" + b"\0" * 100, "Corrupt"),
+    "name.parquet": (parquet("name").replace(b"name", b"n\x8cme"), "Corrupt"),
     "cut.arrow": (b"ARROW1\0\0" + b"\0" * 100, "Corrupt"),
     "cut.arrows": (b"\xff\xff\xff\xff\x10\0\0\0" + b"\0" * 100, "Corrupt"),
     "text.feather": (b"a,b\n1,2\n", "UnknownFormat"),

@@ -42,6 +42,12 @@ def edit_manifest(root: Path, **changes: object) -> None:
     write_manifest(root, read_manifest(root).model_copy(update=changes))
 
 
+def break_text(file: Path) -> None:
+    table = pq.read_table(file)
+    wrong = pa.array([b"\xd1\x28"] * len(table)).cast(pa.string(), safe=False)
+    pq.write_table(table.set_column(table.schema.get_field_index("label"), "label", wrong), file)
+
+
 def edit_table(root: Path, name: str, change: Callable[[list[dict]], list[dict]]) -> None:
     table = pq.ParquetFile(root / name).read()
     pq.write_table(pa.Table.from_pylist(change(table.to_pylist()), table.schema), root / name)
@@ -76,6 +82,7 @@ DAMAGE: list[tuple[Callable[[Path], object], str]] = [
     (lambda root: (root / "index/x.parquet").write_text("x"), "index/x.parquet: not in the manifest"),
     (lambda root: (root / "index/train-000000.parquet").unlink(), "index/train-000000.parquet: missing"),
     (lambda root: (root / "index/train-000000.parquet").write_text("x"), "index/train-000000.parquet: not readable"),
+    (lambda root: break_text(root / "index/train-000000.parquet"), "index/train-000000.parquet: not readable"),
     (lambda root: edit_table(root, "index/train-000000.parquet", lambda rows: rows[1:]), "3 rows, the manifest says 4"),
     (lambda root: edit_table(root, "index/train-000000.parquet", lambda rows: rows[::-1]), "where its index has"),
     (

@@ -357,7 +357,7 @@ class _Rejected:
         self.ours = False
         try:
             schema = pq.read_schema(path)
-        except (OSError, ArrowException):
+        except (OSError, UnicodeError, ArrowException):
             return  # not Parquet: whoever reads it says so
         self.ours = set(schema.names) >= REJECTED_NAMES
         self._names = [name for name in Source.__dataclass_fields__ if name in schema.names]
@@ -395,7 +395,7 @@ class _Rejected:
             with pq.ParquetFile(self._path) as file:
                 for batch in file.iter_batches(BATCH, columns=self._names):
                     yield from batch.to_pylist()
-        except (OSError, ArrowException) as error:
+        except (OSError, UnicodeError, ArrowException) as error:
             raise Problem(f"{self._where}: damaged: {' '.join(str(error).split())}") from None
 
 

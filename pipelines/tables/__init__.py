@@ -75,7 +75,7 @@ def _rejecting(path: str) -> Iterator[None]:
     except duckdb.Error as error:
         message = re.sub(r"/proc/self/fd/\d+", path, str(error)).replace(path, Path(path).name)
         raise Reject("Corrupt", _duckdb_reason(message)) from None
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeError) as error:  # of names that are no UTF-8
         raise Reject("Corrupt", f"cannot be read: {error}") from None
 
 
