@@ -2,6 +2,7 @@
 
 import math
 import os
+from abc import abstractmethod
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
@@ -24,9 +25,31 @@ class Columnar(Source):
     groups: how many rows each row group or batch has. starts: the number of the first row of each, and of the end.
     """
 
-    def __init__(self, path: str, columns: pa.Schema, groups: list[int]) -> None:
-        self.path, self._columns, self.groups = path, columns, groups
-        self.starts = list(accumulate(groups, initial=0))
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._columns, self.groups = self._contents()
+        self.starts = list(accumulate(self.groups, initial=0))
+
+    @override
+    @classmethod
+    def open(cls, path: str, head: bytes, header: str) -> Self:
+        if not cls._begins(head):
+            raise unknown(head, "table")
+        return cls(path)
+
+    @override
+    @classmethod
+    def reopen(cls, path: str, recipe: Any) -> Self:
+        return cls(path)
+
+    @staticmethod
+    @abstractmethod
+    def _begins(head: bytes) -> bool:
+        """Return whether such a file begins like this."""
+
+    @abstractmethod
+    def _contents(self) -> tuple[pa.Schema, list[int]]:
+        """Return the columns, and how many rows each row group or batch has."""
 
     @override
     @property
@@ -53,23 +76,17 @@ class Parquet(Columnar):
 
     suffixes = (".parquet",)
 
-    def __init__(self, path: str) -> None:
-        self._file = pq.ParquetFile(path)
+    @override
+    @staticmethod
+    def _begins(head: bytes) -> bool:
+        return sniff(head)[1] == "Parquet"
+
+    @override
+    def _contents(self) -> tuple[pa.Schema, list[int]]:
+        self._file = pq.ParquetFile(self.path)
         metadata = self._file.metadata
         rows = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
-        super().__init__(path, self._file.schema_arrow, rows)
-
-    @override
-    @classmethod
-    def open(cls, path: str, head: bytes, header: str) -> Self:
-        if sniff(head)[1] != "Parquet":
-            raise unknown(head, "table")
-        return cls(path)
-
-    @override
-    @classmethod
-    def reopen(cls, path: str, recipe: Any) -> Self:
-        return cls(path)
+        return self._file.schema_arrow, rows
 
     @override
     def ranges(self) -> list[Range]:
@@ -88,22 +105,16 @@ class Arrow(Columnar):
 
     suffixes = (".arrow", ".arrows", ".feather", ".ipc")
 
-    def __init__(self, path: str) -> None:
-        with pa.memory_map(path) as file:
+    @override
+    @staticmethod
+    def _begins(head: bytes) -> bool:
+        return sniff(head)[1] == "Arrow" or head.startswith(b"\xff\xff\xff\xff")
+
+    @override
+    def _contents(self) -> tuple[pa.Schema, list[int]]:
+        with pa.memory_map(self.path) as file:
             schema = _open_ipc(file).schema
-        super().__init__(path, schema, [batch.num_rows for _, batch in _stored(path, None)])
-
-    @override
-    @classmethod
-    def open(cls, path: str, head: bytes, header: str) -> Self:
-        if sniff(head)[1] != "Arrow" and not head.startswith(b"\xff\xff\xff\xff"):
-            raise unknown(head, "table")
-        return cls(path)
-
-    @override
-    @classmethod
-    def reopen(cls, path: str, recipe: Any) -> Self:
-        return cls(path)
+        return schema, [batch.num_rows for _, batch in _stored(self.path, None)]
 
     @override
     def ranges(self) -> list[Range]:

@@ -90,11 +90,9 @@ class Separated(Text):
         if (columns := 1 + max(map(line.count, SEPARATORS))) > MAX_COLUMNS:  # DuckDB would take minutes to find it out
             raise Reject("TooLarge", f"{columns:,} columns and more; a table may have {MAX_COLUMNS:,}")
         dialect, names, kinds = _find_dialect(path, encoding, head, header)
-        quotes = _count(path, dialect.quote.encode()) if dialect.quote else 0
-        plain = quotes == 0 and dialect.delimiter in line and _is_plain(path, dialect, kinds)
-        file = cls(path, dialect, names, kinds, plain)
+        file = cls(path, dialect, names, kinds, dialect.delimiter in line and _is_plain(path, dialect, kinds))
         # DuckDB would drop the rest of the file in silence. A large file is cut into ranges anyway.
-        if file.size <= WHOLE_BYTES and quotes % 2:
+        if file.size <= WHOLE_BYTES and dialect.quote and not file.plain and _is_odd(path, dialect.quote.encode()):
             file.ranges()
         return file
 
@@ -385,17 +383,18 @@ def _is_utf8(path: str) -> bool:
     return True
 
 
-def _count(path: str, byte: bytes) -> int:
-    """Return how often a byte stands in a file."""
-    return sum(block.count(byte) for block in _blocks(path))
+def _is_odd(path: str, byte: bytes) -> bool:
+    """Return whether a byte stands in a file an odd number of times."""
+    return sum(block.count(byte) for block in _blocks(path)) % 2 == 1
 
 
 def _is_plain(path: str, dialect: Dialect, kinds: str) -> bool:
-    """Return whether PyArrow would find the same rows and times as DuckDB in a file without quotes."""
+    """Return whether there are no quotes, and PyArrow would find the same rows and times as DuckDB."""
     formats = {"d": dialect.date_format, "t": dialect.time_format}
     if dialect.encoding != "utf-8" or dialect.skip or dialect.comment or any(formats.get(kind) for kind in kinds):
         return False
-    return not any(b"\r" in block or b"\0" in block for block in _blocks(path))
+    odd = [mark for mark in (b"\r", b"\0", dialect.quote.encode()) if mark]
+    return not any(mark in block for block in _blocks(path) for mark in odd)
 
 
 def _uneven(path: str, encoding: str) -> str:
