@@ -14,16 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 import pytest
+import ray
 from PIL import Image as Pillow
 from poison import Mortal, Text
 
 import shard_tools
 from pipelines import build
+from pipelines.cluster import Room
+from pipelines.cluster import cluster as enter_cluster
 from pipelines.inputs.sources import Source
 from pipelines.isolation import Isolated, Job
 from pipelines.rejects import Rejection
+from pipelines.worker import Watch
 from shard_tools.errors import Misuse, Problem
 from shard_tools.manifest import read_manifest
 from shard_tools.schema import REJECTED
@@ -95,6 +100,25 @@ def test_samples_say_where_they_come_from(texts: Path, tmp_path: Path) -> None:
     for sample in shard_tools.open(tmp_path / "a", split="train"):
         letters += len(sample["txt"])
     assert manifest.statistics["letters"][0] == letters
+
+
+def test_as_many_tasks_run_at_a_time_as_there_are_cpus_or_workers() -> None:
+    cpus = int(ray.cluster_resources()["CPU"])
+    with enter_cluster(None, None) as room:
+        assert room == Room(2 * cpus, cpus)
+    with enter_cluster(1, None) as room:
+        assert room == Room(1, 1)
+
+
+def test_a_watch_that_is_lost_comes_back() -> None:
+    watch = Watch.remote()
+    process = ray.get(watch.__ray_call__.remote(lambda _: os.getpid()))
+    os.kill(process, signal.SIGKILL)
+    while psutil.pid_exists(process):
+        time.sleep(0.05)
+    assert ray.get(watch.__ray_call__.remote(lambda _: os.getpid()), timeout=60) != process
+    ray.get(watch.tell.remote("a.txt", 3.0))
+    assert ray.get(watch.take.remote()) == {"a.txt": 3.0}
 
 
 def test_a_process_that_is_killed_while_it_starts_is_started_again(
