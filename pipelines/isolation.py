@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 from shard_tools.errors import Problem
 from shard_tools.storage import Blob, Storage
-from shard_tools.tar import encode_part
+from shard_tools.tar import encode_part, sample_members
 
 from .inputs.fetch import Fetcher, protocol
 from .inputs.sources import Source
@@ -63,13 +63,14 @@ class Job:
 
 
 class Encoded(NamedTuple):
-    """A built sample, whose parts stand in a spool one after the other.
+    """A built sample, whose members of the tar stand in a spool.
 
-    place: where the first begins. sizes: part → bytes. row: of the index. summary: what it adds to the statistics.
+    place, size: of them in the spool. row: of the index, see `ShardWriter.append`. summary: what it adds to the
+    statistics.
     """
 
     place: int
-    sizes: dict[str, int]
+    size: int
     row: dict[str, Any]
     summary: dict[str, Any] | None
 
@@ -103,12 +104,15 @@ class Isolated:
         """Yield the pieces of each of some inputs, or why it has none."""
         return self._run("probe", sources)
 
-    def build(self, rows: Sequence[Row]) -> Iterator[Encoded | Reject]:
-        """Yield the sample, or why there is none, for each of some rows. What becomes of one depends on it alone."""
-        self.spool.clear()
-        return self._run("build", rows)
+    def build(self, rows: Sequence[Row], classes: Mapping[str, int]) -> Iterator[Encoded | Reject]:
+        """Yield the sample, or why there is none, for each of some rows. What becomes of one depends on it alone.
 
-    def _run(self, what: str, items: Sequence[Source] | Sequence[Row]) -> Iterator[Any]:
+        classes: the number of each label; empty for samples without the part cls.
+        """
+        self.spool.clear()
+        return self._run("build", rows, classes)
+
+    def _run(self, what: str, items: Sequence[Source] | Sequence[Row], *more: Any) -> Iterator[Any]:
         """Yield what becomes of each item. One that ends the process twice is rejected.
 
         What the process had not sent yet when it ended is asked for again, then the suspect, first in its turn.
@@ -117,7 +121,7 @@ class Isolated:
         while done < len(items):
             first, end = done, suspect if suspect > done else len(items)
             try:
-                for result in self._ask(what, items[first:end]):
+                for result in self._ask(what, items[first:end], *more):
                     done += 1
                     yield result
             except Died as death:
@@ -136,7 +140,7 @@ class Isolated:
             self._process = None
         self._in_order = True
 
-    def _ask(self, what: str, items: Sequence[Source] | Sequence[Row]) -> Iterator[Any]:
+    def _ask(self, what: str, items: Sequence[Source] | Sequence[Row], *more: Any) -> Iterator[Any]:
         if not self._in_order:  # a task before us was ended in the middle: its answers still come
             self.close()
         self._in_order = False
@@ -144,7 +148,7 @@ class Isolated:
             self._start()
         os.pwrite(self._place, bytes(8), 0)
         try:
-            self._connection.send((what, items, self.spool.end))
+            self._connection.send((self.spool.end, what, items, *more))
             missing = len(items)
             while missing:
                 waited = 0.0
@@ -158,7 +162,7 @@ class Isolated:
                     if isinstance(result, Problem):  # not the input's fault
                         raise result
                     if isinstance(result, Encoded):
-                        self.spool.end = result.place + sum(result.sizes.values())
+                        self.spool.end = result.place + result.size
                     yield result
         except (EOFError, ConnectionError):
             assert self._process
@@ -236,11 +240,11 @@ def serve(handle: int, place: int, spool: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (job.memory, job.memory))
     while True:
         try:
-            what, items, server.spool.end = connection.recv()
+            server.spool.end, what, items, *more = connection.recv()
         except EOFError:
             server.fetcher.close()
             return
-        results = server.probe(items) if what == "probe" else server.build(items)
+        results = server.probe(items) if what == "probe" else server.build(items, *more)
         ready: list[Any] = []
         sent = time.monotonic()
         for number in range(len(items)):
@@ -275,7 +279,7 @@ class _Server:
         except Exception as error:
             return self._as_reject(error)
 
-    def build(self, rows: Sequence[Row]) -> Iterator[Any]:
+    def build(self, rows: Sequence[Row], classes: Mapping[str, int]) -> Iterator[Any]:
         """Yield what becomes of some rows. Where the modality gives up at one, the others are asked for anew."""
         for _, group in groupby(rows, key=lambda row: (row.source, row.path, row.offset)):
             own = list(group)
@@ -285,13 +289,13 @@ class _Server:
                     own.pop(0)
                     try:
                         result = next(results)
-                        yield result if isinstance(result, Reject) else self._encode(result, row)
+                        yield result if isinstance(result, Reject) else self._encode(result, row, classes)
                     except Exception as error:
                         yield self._as_reject(error)
                         break
 
-    def _encode(self, sample: Sample, row: Row) -> Encoded:
-        return encode(sample, row, self.spool, captions=self.job.captions)
+    def _encode(self, sample: Sample, row: Row, classes: Mapping[str, int]) -> Encoded:
+        return encode(sample, row, self.spool, classes, captions=self.job.captions)
 
     def _samples(self, rows: Sequence[Row]) -> Iterator[Sample | Reject]:
         """Yield what becomes of some rows of one file."""
@@ -339,20 +343,19 @@ def facts_of(row: Row) -> dict[str, Any]:
     return {**facts, **(json.loads(row.columns) if row.columns else {})}
 
 
-def encode(sample: Sample, row: Row, spool: Spool, *, captions: bool) -> Encoded:
-    """Write a sample's parts to a spool, json with what the engine knows of it, and txt if there are captions."""
+def encode(sample: Sample, row: Row, spool: Spool, classes: Mapping[str, int], *, captions: bool) -> Encoded:
+    """Write a sample's members of the tar to a spool: json with what the engine knows, cls and txt where they are."""
     facts, parts = facts_of(row), dict(sample.parts)
     if "json" in parts:
         parts["json"] = {**sample.parts["json"], **facts}  # type: ignore[dict-item]
+    if classes:
+        parts["cls"] = str(classes[row.label]).encode()
     if captions:
         parts["txt"] = row.caption.encode()
-    encoded = {name: encode_part(name, value) for name, value in parts.items()}
-    return Encoded(
-        spool.append(encoded.values()),
-        {name: len(data) for name, data in encoded.items()},
-        {**facts, "key": row.key, "split": row.split, "shape": [int(n) for n in sample.shape]},
-        sample.summary,
-    )
+    pieces, places = sample_members(row.key, {name: encode_part(name, value) for name, value in parts.items()})
+    index = {**facts, "key": row.key, "split": row.split, "shape": [int(n) for n in sample.shape], **places}
+    members = b"".join(pieces)
+    return Encoded(spool.append(members), len(members), index, sample.summary)
 
 
 def absent(parts: Sequence[str], facts: dict[str, Any]) -> Sample:

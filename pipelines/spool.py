@@ -2,7 +2,6 @@
 
 import mmap
 import os
-from collections.abc import Iterable
 
 import numpy as np
 
@@ -22,15 +21,13 @@ class Spool:
         """The number of the open file."""
         return self._file.fileno()
 
-    def append(self, parts: Iterable[bytes]) -> int:
-        """Write bytes one after the other and return where the first one stands. Raises OSError."""
-        start = self.end
-        for part in parts:
-            rest = memoryview(part)
-            while rest:
-                written = os.pwrite(self.handle, rest, self.end)
-                self.end += written
-                rest = rest[written:]
+    def append(self, data: bytes) -> int:
+        """Write bytes and return where the first one stands. Raises OSError."""
+        start, rest = self.end, memoryview(data)
+        while rest:
+            written = os.pwrite(self.handle, rest, self.end)
+            self.end += written
+            rest = rest[written:]
         return start
 
     def clear(self) -> None:

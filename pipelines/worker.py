@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -83,7 +82,9 @@ def build_chunk(job: Job, watch: Any, layout: Layout, planned: pa.Table) -> tupl
     """Return what became of some rows of one shard: the samples, for its writer, and a summary, for the driver."""
     process = _process(job, watch)
     rows = to_rows(planned)
-    results = iter(list(process.build([row for row in rows if row.path])))
+    labels = {row.label for row in rows}  # a data set may have thousands
+    classes = {label: number for number, label in enumerate(layout.classes) if label in labels}
+    results = iter(list(process.build([row for row in rows if row.path], classes)))
     samples: list[Encoded] = []
     rejections: list[Rejection] = []
     for row in rows:
@@ -95,7 +96,7 @@ def build_chunk(job: Job, watch: Any, layout: Layout, planned: pa.Table) -> tupl
             rejections.append(Rejection.of(row, "build", result))
         if not row.path or job.keep:
             nothing = absent(layout.parts, layout.facts)
-            samples.append(encode(nothing, row, process.spool, captions="txt" in layout.parts))
+            samples.append(encode(nothing, row, process.spool, classes, captions="txt" in layout.parts))
     return Payload(process.spool.view(), samples), Chunk(len(samples), rejections, process.peak)
 
 
@@ -107,25 +108,18 @@ def write_shard(
 
     The statistics are summed sample by sample in the order of the plan, so that they do not depend on the chunks.
     """
-    numbers = {label: str(number).encode() for number, label in enumerate(layout.classes)}
     summary = None
     with ShardWriter(root, name, layout.parts, layout.columns) as writer:
         for chunk in chunks:
             payload = ray.get(chunk)
             for sample in payload.samples:
-                label = {"cls": numbers[sample.row["label"]]} if layout.classes else {}
-                writer.add(sample.row["key"], {**_parts(sample, payload.data.data), **label}, sample.row)
+                writer.append(payload.data.data[sample.place : sample.place + sample.size], sample.row)
                 if sample.row["split"] == "train" and sample.summary is not None:
                     summary = sample.summary if summary is None else merge(summary, sample.summary)
         shard = writer.commit()
     record = Record(name, shard, summary, rejections)
     write_record(root, record)
     return record
-
-
-def _parts(sample: Encoded, data: memoryview) -> dict[str, memoryview]:
-    ends = accumulate(sample.sizes.values(), initial=sample.place)
-    return {name: data[start:end] for name, (start, end) in zip(sample.sizes, pairwise(ends), strict=True)}
 
 
 def _process(job: Job, watch: Any) -> Isolated:

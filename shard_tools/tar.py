@@ -10,7 +10,7 @@ import math
 import re
 import struct
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -24,7 +24,10 @@ END = bytes(2 * BLOCK)  # readers stop at two empty blocks; padding to 10240 ser
 MAX_SIZE = 8 << 30
 NAME = re.compile(r"^((?:.*/|)[^.]+)[.]([^/]*)$")  # webdataset, Ray Data and Hugging Face split by this
 PART = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*")
+SIZE, CHECKSUM = slice(124, 135), slice(148, 156)  # of a header's bytes
+_JSON = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 _BLANK = tarfile.TarInfo("").tobuf(tarfile.USTAR_FORMAT)  # what is the same in every header
+_BLANK_SUM = sum(_BLANK) - sum(_BLANK[SIZE]) - sum(_BLANK[CHECKSUM]) + 8 * ord(" ")  # the checksum counts as spaces
 
 
 def check_key(key: str) -> None:
@@ -42,11 +45,9 @@ def header(name: str, size: int) -> bytes:
         raise Problem(f"member {name!r}: a name has at most {MEMBER_BYTES} printable ASCII characters")
     if not 0 <= size < MAX_SIZE:
         raise Problem(f"member {name}: {size} bytes do not fit a USTAR header; at most 8 GiB do")
-    block = bytearray(_BLANK)
-    block[: len(name)] = name.encode()
-    block[124:135] = b"%011o" % size
-    block[148:156] = b" " * 8  # of the checksum, which counts itself as spaces
-    block[148:155] = b"%06o\0" % sum(block)
+    block, letters, digits = bytearray(_BLANK), name.encode(), b"%011o" % size
+    block[: len(letters)], block[SIZE] = letters, digits
+    block[CHECKSUM] = b"%06o\0 " % (_BLANK_SUM + sum(letters) + sum(digits))
     return bytes(block)
 
 
@@ -58,6 +59,26 @@ def padding(size: int) -> int:
 def member(name: str, data: bytes) -> bytes:
     """Return a whole tar member: header, data, zeros up to the next block. Raises Problem, see `header`."""
     return header(name, len(data)) + data + bytes(padding(len(data)))
+
+
+def sample_members(
+    key: str, parts: Mapping[str, bytes | memoryview]
+) -> tuple[list[bytes | memoryview], dict[str, int]]:
+    """Return the members of a sample, its parts sorted, and where in them each part's bytes stand.
+
+    The first are pieces that follow each other in the tar, the second PART.offset, from the first piece's first byte,
+    and PART.size for each part. Raises Problem for a wrong key, and see `header`.
+    """
+    check_key(key)
+    pieces: list[bytes | memoryview] = []
+    places: dict[str, int] = {}
+    end = 0
+    for part in sorted(parts):
+        size = len(parts[part])
+        places[f"{part}.offset"], places[f"{part}.size"] = end + BLOCK, size
+        pieces += header(f"{key}.{part}", size), parts[part], bytes(padding(size))
+        end += BLOCK + size + padding(size)
+    return pieces, places
 
 
 def split_name(member: str) -> tuple[str, str]:
@@ -81,7 +102,7 @@ def encode_part(name: str, value: bytes | np.ndarray | dict[str, Any]) -> bytes:
         if name.split(".")[-1] != "json":
             raise Problem(f"part {name}: a dict is stored as json")
         _check_json(name, value)
-        return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+        return _JSON.encode(value).encode()
     return bytes(value)
 
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from .errors import Problem
 from .schema import Shard, index_schema
 from .storage import AtomicFile, atomic
-from .tar import END, PART, check_key, header, padding
+from .tar import END, PART, sample_members
 
 
 class ShardWriter:
@@ -38,6 +38,8 @@ class ShardWriter:
         self.root, self.name, self.parts = root, name, sorted(parts)
         self._schema = index_schema(self.parts, columns or {})
         self._fields = {field for field in self._schema.names if not field.endswith((".offset", ".size"))}
+        self._offsets = [f"{part}.offset" for part in self.parts]
+        self._columns = set(self._schema.names)
         self._rows: list[dict[str, Any]] = []
         self._keys: set[str] = set()
         self._digest = hashlib.sha256()
@@ -51,24 +53,30 @@ class ShardWriter:
         row: key, split, label, group, shape, source, start, end and the data set's columns, for the index.
         Raises Problem for a key, part or field against the format; the shard is then as it was.
         """
-        check_key(key)
-        if key in self._keys:
-            raise Problem(f"{self.name}: key {key} comes twice")
         if sorted(parts) != self.parts:
             raise Problem(f"{self.name}: sample {key} has parts {sorted(parts)}, its data set {self.parts}")
         if set(row) != self._fields or row["key"] != key:
             raise Problem(f"{self.name}: sample {key}: its index row must have {sorted(self._fields)} and this key")
+        pieces, places = sample_members(key, parts)
+        self.append(b"".join(pieces), {**row, **places})
+
+    def append(self, members: bytes | memoryview, row: Mapping[str, Any]) -> None:
+        """Append a sample whose members `tar.sample_members` made, somewhere else perhaps.
+
+        members: its pieces joined. row: as `add` has it, and the places of the parts. What stands in the members is not
+        looked at again. Raises Problem for a row without some field, a key that comes twice and another split.
+        """
+        if row.keys() != self._columns:
+            raise Problem(f"{self.name}: a sample's index row must have {sorted(self._columns)}")
+        key = row["key"]
+        if key in self._keys:
+            raise Problem(f"{self.name}: key {key} comes twice")
         if self._rows and row["split"] != self._rows[0]["split"]:
             raise Problem(f"{self.name}: sample {key} is of {row['split']}; a shard has one split")
-        headers = {part: header(f"{key}.{part}", len(parts[part])) for part in self.parts}
-        places: dict[str, int] = {}
-        for part in self.parts:
-            self._write(headers[part])
-            places[f"{part}.offset"], places[f"{part}.size"] = self._position, len(parts[part])
-            self._write(parts[part])
-            self._write(bytes(padding(len(parts[part]))))
+        start = self._position
+        self._write(members)
         self._keys.add(key)
-        self._rows.append({**row, **places})
+        self._rows.append({**row, **{place: row[place] + start for place in self._offsets}})
 
     def commit(self) -> Shard | None:
         """Put the shard and its index in place and return its manifest entry; None, and no file, without samples."""
