@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipelines.layers.compiled import compiled
+from pipelines.compiled import compiled
 from pipelines.statistics import Summary
 
 

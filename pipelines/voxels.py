@@ -3,7 +3,7 @@
 import numpy as np
 from numba import njit
 
-from pipelines.layers.compiled import compiled
+from pipelines.compiled import compiled
 
 STEP = 0.01  # metres; a stored coordinate counts steps and decodes to the middle of its step
 ZERO = 1 << 15  # the stored coordinate of the step that begins at 0 m

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from pipelines.layers.compiled import compiled
+from pipelines.compiled import compiled
 from shard_tools.schema import Layer
 
 CELL = 2.0  # metres, of the grid

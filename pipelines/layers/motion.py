@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipelines.layers.pool import quantise
+from pipelines.compiled import compiled
 from shard_tools.schema import Layer
 
 CELL = 16  # an H.264 macroblock: no block of the codec straddles two cells
@@ -23,6 +23,7 @@ SPEC = Layer(
     fill=128,
     algorithm="H.264 motion vectors of the stored clip, mean over the cell weighted by block area",
 )
+SCALE, OFFSET = SPEC.scale, SPEC.offset
 VALID_SPEC = Layer(
     kind="flag",
     cell=[1, CELL, CELL],
@@ -40,19 +41,48 @@ def motion(vectors: Sequence[np.ndarray | None], height: int, width: int) -> tup
     negative of it.
     """
     lattice = (len(vectors), height, width)
-    cells = len(vectors) * height * width
     if not (moving := [(number, records) for number, records in enumerate(vectors) if records is not None]):
         return np.full((2, *lattice), SPEC.fill, np.uint8), np.zeros(lattice, np.uint8)
-    blocks = np.concatenate([records for _, records in moving])
+    blocks = np.frombuffer(bytearray().join(records.data for _, records in moving), moving[0][1].dtype)
     frame = np.repeat([number for number, _ in moving], [len(records) for _, records in moving])
-    y, x = np.clip(blocks["dst_y"] // CELL, 0, height - 1), np.clip(blocks["dst_x"] // CELL, 0, width - 1)
-    cell = (frame * height + y) * width + x
-    area = blocks["w"].astype(np.float64) * blocks["h"]
-    covered = np.bincount(cell, area, cells)
-    valid = covered >= CELL * CELL / 2
-    moved = [
-        np.bincount(cell, -blocks[axis] / blocks["motion_scale"] * area, cells) / np.maximum(covered, 1)
-        for axis in ("motion_x", "motion_y")
-    ]
-    stored = np.where(valid, quantise(np.stack(moved), SPEC.scale, SPEC.offset), np.uint8(SPEC.fill))
-    return stored.reshape(2, *lattice), valid.reshape(lattice).astype(np.uint8)
+    fields = (blocks[name] for name in ("dst_y", "dst_x", "w", "h", "motion_x", "motion_y", "motion_scale"))
+    stored, valid = np.full((2, *lattice), SPEC.fill, np.uint8), np.zeros(lattice, np.uint8)
+    _fill(stored, valid, frame, *fields)
+    return stored, valid
+
+
+@compiled(
+    "void(uint8[:, :, :, ::1], uint8[:, :, ::1], int64[:], int16[:], int16[:], uint8[:], uint8[:], int32[:], int32[:], "
+    "uint16[:])",
+)
+def _fill(
+    stored: np.ndarray,
+    valid: np.ndarray,
+    frame: np.ndarray,
+    dst_y: np.ndarray,
+    dst_x: np.ndarray,
+    w: np.ndarray,
+    h: np.ndarray,
+    motion_x: np.ndarray,
+    motion_y: np.ndarray,
+    motion_scale: np.ndarray,
+) -> None:
+    """Fill the cells that blocks cover, see `motion`, with the mean of how far each moved, weighted by area."""
+    frames, height, width = valid.shape
+    moved, covered = np.zeros((2, *valid.shape)), np.zeros(valid.shape)
+    for block in range(len(frame)):
+        t = frame[block]
+        y = min(max(dst_y[block] // CELL, 0), height - 1)
+        x = min(max(dst_x[block] // CELL, 0), width - 1)
+        area = np.float64(w[block]) * h[block]
+        moved[0, t, y, x] += -motion_x[block] / motion_scale[block] * area
+        moved[1, t, y, x] += -motion_y[block] / motion_scale[block] * area
+        covered[t, y, x] += area
+    for t in range(frames):
+        for y in range(height):
+            for x in range(width):
+                if covered[t, y, x] >= CELL * CELL / 2:
+                    valid[t, y, x] = 1
+                    for axis in range(2):
+                        steps = np.rint((moved[axis, t, y, x] / covered[t, y, x] - OFFSET) / SCALE)
+                        stored[axis, t, y, x] = min(max(steps, 0), 255)

@@ -1,8 +1,9 @@
 """Means over the cells of a lattice."""
 
 import numpy as np
+from numba import int64, types, uint8
 
-from pipelines.layers.compiled import compiled
+from pipelines.compiled import compiled
 
 
 def cell_means(values: np.ndarray, cell: tuple[int, int]) -> np.ndarray:
@@ -35,29 +36,36 @@ def shrink(pixels: np.ndarray, cell: int) -> np.ndarray:
 
     h, w = ceil(H / cell), ceil(W / cell); the last cell of an axis may be smaller. cell: at most 256.
     """
-    return _shrink(np.require(pixels, requirements=("C", "W")), cell)
-
-
-@compiled("uint8[:, :, ::1](uint8[:, :, ::1], int64)")
-def _shrink(pixels: np.ndarray, cell: int) -> np.ndarray:
     height, width, channels = pixels.shape
-    lines = pixels.reshape(height, width * channels)
+    return _shrink(np.ascontiguousarray(pixels).reshape(height, width * channels), width, channels, cell)
+
+
+def shrink_plane(lines: np.ndarray, width: int, cell: int) -> np.ndarray:
+    """Return a plane, the first `width` of uint8 [H, L], at a pixel a cell, uint8 [h, w], see `shrink`."""
+    return _shrink(lines, width, 1, cell)[..., 0]
+
+
+@compiled(uint8[:, :, ::1](types.Array(uint8, 2, "C", readonly=True), int64, int64, int64))
+def _shrink(lines: np.ndarray, width: int, channels: int, cell: int) -> np.ndarray:
+    """Return the means of cells, uint8 [h, w, channels]. Lines may be longer than a row of pixels."""
+    height = len(lines)
     column = np.empty(width * channels, np.uint16)
     means = np.empty((-(-height // cell), -(-width // cell), channels), np.uint8)
     for i in range(means.shape[0]):
         top, bottom = i * cell, min(i * cell + cell, height)
         column[:] = 0
         for y in range(top, bottom):
-            for x in range(width * channels):
-                column[x] += lines[y, x]
+            line = lines[y]
+            for x in range(np.uint32(len(column))):
+                column[x] += np.uint16(line[x])
         for j in range(means.shape[1]):
             left, right = j * cell, min(j * cell + cell, width)
-            area = (bottom - top) * (right - left)
+            area = np.float64((bottom - top) * (right - left))  # whole numbers are exact, and quicker to divide
             for c in range(channels):
-                total = 0
-                for x in range(left, right):
-                    total += column[x * channels + c]
-                means[i, j, c] = (2 * total + area) // (2 * area)
+                total = np.uint32(0)
+                for x in range(np.uint32(left * channels + c), np.uint32(right * channels), np.uint32(channels)):
+                    total += column[x]
+                means[i, j, c] = np.uint8((total + area / 2) / area)
     return means
 
 

@@ -8,7 +8,7 @@ In whole numbers throughout, so that equal pictures give equal bytes on every pr
 import numpy as np
 from numba import njit
 
-from pipelines.layers.compiled import compiled
+from pipelines.compiled import compiled
 from shard_tools.schema import Layer
 
 SCALE = 100  # how much two cells may differ: larger regions for larger values
@@ -67,13 +67,18 @@ def _differences(smooth: np.ndarray) -> np.ndarray:
     """Return how far each cell differs from its neighbours, uint32 [4, h, w]: right, below left, below, below right."""
     channels, height, width = smooth.shape
     differences = np.full((4, height, width), NO_EDGE)
+    squares = np.empty(width, np.float32)  # whole numbers below 2²⁴, which are exact
     for direction, (dy, dx) in enumerate(((0, 1), (1, -1), (1, 0), (1, 1))):
+        start, end = np.uint32(max(0, -dx)), np.uint32(width - max(0, dx))
         for y in range(height - dy):
-            for x in range(max(0, -dx), width - max(0, dx)):
-                square = 0
-                for c in range(channels):
-                    square += (smooth[c, y, x] - smooth[c, y + dy, x + dx]) ** 2
-                differences[direction, y, x] = np.uint32(np.sqrt(np.float32(square)))
+            squares[:] = 0
+            for c in range(channels):
+                own, other = smooth[c, y], smooth[c, y + dy, dx + start :]  # sliced: a negative step is not vectorised
+                for x in range(start, end):
+                    step = np.float32(own[x] - other[x - start])
+                    squares[x] += step * step
+            for x in range(start, end):
+                differences[direction, y, x] = np.uint32(np.sqrt(squares[x]))
     return differences
 
 

@@ -15,7 +15,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import fft, ndimage
 
-from pipelines.layers.compiled import compiled
+from pipelines.compiled import compiled
 from shard_tools.schema import Layer
 
 SPEC = Layer(

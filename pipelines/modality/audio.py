@@ -12,8 +12,8 @@ from pydantic import Field
 from torchaudio.compliance import kaldi
 from torchaudio.transforms import Resample
 
+from pipelines.compiled import compiled
 from pipelines.layers import energy, flux
-from pipelines.layers.compiled import compiled
 from pipelines.media.sound import Sound
 from pipelines.statistics import mean_std
 from pipelines.sums import moments

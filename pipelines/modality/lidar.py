@@ -15,8 +15,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from pipelines.compiled import compiled
 from pipelines.layers import ground
-from pipelines.layers.compiled import compiled
 from pipelines.statistics import mean_std
 from pipelines.sums import moments
 from pipelines.voxels import OFFSET, SCALE, STEP, STEPS, ZERO, decode, voxels

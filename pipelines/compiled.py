@@ -6,7 +6,7 @@ from typing import Any
 from numba import njit
 
 
-def compiled(*signatures: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def compiled(*signatures: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Compile a function for these types now, not under an input's deadline, or take it from Numba's cache.
 
     The cache lies beside the function's own file, otherwise in the user's cache folder. Where neither can be written,
