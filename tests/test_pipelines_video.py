@@ -13,7 +13,6 @@ import pytest
 from skimage import data
 
 from pipelines.media import frames
-from pipelines.media.clips import luma
 from pipelines.media.frames import Video as Frames
 from pipelines.media.scenes import scene_starts
 from pipelines.modality import Piece, Reject, Sample, get_modality
@@ -337,17 +336,38 @@ def test_pixels_become_square(tmp_path: Path) -> None:
     assert build_one(lying).parts["json"]["source_pixel_aspect"] == 1.0
 
 
-@pytest.mark.parametrize("rotation", [0, 90])
-def test_high_dynamic_range_becomes_standard(tmp_path: Path, rotation: int) -> None:
+@pytest.mark.parametrize(("rotation", "matrix"), [(0, 9), (90, 9), (0, 1)])
+def test_high_dynamic_range_becomes_standard(tmp_path: Path, rotation: int, matrix: int) -> None:
     code = 0.5807  # of 203 cd/m², the white of print, by SMPTE ST 2084
     grey = iter([np.full((48, 64, 3), round(code * 255), np.uint8)] * 4)
-    bt2020 = {"color_trc": 16, "color_primaries": 9, "colorspace": 9, "color_range": 1}
+    bt2020 = {"color_trc": 16, "color_primaries": 9, "colorspace": matrix, "color_range": 1}
     sample = build_one(
         write(tmp_path / "a.mp4", grey, pixels="yuv420p10le", options={"crf": "4"}, rotation=rotation, **bt2020),
         layers=[],
     )
     assert sample.parts["json"]["source_transfer"] == "smpte2084"
     assert decode(sample.parts["mp4"])[0].mean() > 240
+
+
+@pytest.mark.parametrize(
+    ("pixels", "full_range", "rotation"),
+    [("yuv420p", False, 0), ("yuv420p", True, 0), ("yuv420p", False, 90), ("yuv422p", False, 90)],
+)
+def test_colours_of_high_definition_become_those_of_clips(
+    tmp_path: Path, pixels: str, full_range: bool, rotation: int
+) -> None:
+    """Readers take clips for BT.601, so BT.709 has to be converted: a red of it stays the red that it was."""
+    tags = {"colorspace": 1, "color_trc": 1, "color_primaries": 1, "color_range": 2 if full_range else 1}
+    red = iter([np.full((64, 96, 3), (180, 50, 60), np.uint8)] * 3)
+    path = write(tmp_path / "a.mp4", red, pixels=pixels, options={"crf": "1"}, rotation=rotation, **tags)
+    with av.open(path) as container:
+        planes = next(container.decode(video=0)).planes
+        y, cb, cr = (np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, -1)[20, 20] for plane in planes)
+    luma, chroma, black = (1, 1, 0) if full_range else (255 / 219, 255 / 224, 16)
+    y, cb, cr = luma * (float(y) - black), chroma * (float(cb) - 128), chroma * (float(cr) - 128)
+    shown = [y + 1.5748 * cr, y - 0.1873 * cb - 0.4681 * cr, y + 1.8556 * cb]  # ITU-R BT.709
+    found = decode(build_one(path, layers=[]).parts["mp4"])[0].mean((0, 1))
+    assert found == pytest.approx(np.clip(shown, 0, 255), abs=2.5)
 
 
 def test_layers_by_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -380,7 +400,7 @@ def test_saliency_is_of_the_luma(tmp_path: Path) -> None:
     frame[48:64, 64:80] = 250
     sample = build_one(write(tmp_path / "a.mp4", iter([frame] * 3)))
     with av.open(io.BytesIO(sample.parts["mp4"])) as container:
-        assert luma(next(container.decode(video=0)))[48:64, 64:80].mean() > 200
+        assert next(container.decode(video=0)).to_ndarray()[48:64, 64:80].mean() > 200
     assert np.unravel_index(sample.parts["saliency.npy"][0].argmax(), (8, 10)) == (3, 4)
 
 

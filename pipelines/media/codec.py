@@ -1,6 +1,7 @@
 """The one door through which media files of strangers are opened with FFmpeg."""
 
 import os
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -17,6 +18,23 @@ DEMUXERS = (
     "wav,w64,aiff,caf,au,flac,mp3,aac,ac3,eac3,dts,amr,ape,wv,tta,tak,mpc,mpc8,nistsphere,loas"
 )
 MAX_SECONDS = 48 * 3600.0  # a header that promises more lies, or should be cut before it comes here
+
+
+class Clock:
+    """The time stamps of a stream, in seconds from its start. Kept, since PyAV makes a new Fraction at each look."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._start = stream.start_time or 0
+        self._base = stream.time_base or Fraction(0)
+        self._numerator, self._denominator = self._base.numerator, self._base.denominator
+
+    def seconds(self, stamp: int) -> float:
+        """Return a time stamp in seconds."""
+        return (stamp - self._start) * self._numerator / self._denominator
+
+    def stamp(self, seconds: float) -> int:
+        """Return the time stamp at so many seconds."""
+        return self._start + (round(seconds / self._base) if self._base else 0)
 
 
 def open_media(path: str, modality: str) -> InputContainer:
@@ -73,16 +91,6 @@ def bounded(length: float) -> float:
     return length
 
 
-def seconds(stream: Stream, stamp: int) -> float:
-    """Return a time stamp of a stream in seconds from the stream's start."""
-    return float((stamp - (stream.start_time or 0)) * (stream.time_base or 0))
-
-
-def stamp(stream: Stream, seconds: float) -> int:
-    """Return the time stamp of a stream at so many seconds from its start."""
-    return (stream.start_time or 0) + round(seconds / stream.time_base if stream.time_base else 0)
-
-
 def _header_duration(container: InputContainer, stream: Stream) -> float:
     """Return the length in seconds that the stream, its tag (Matroska) or the container states; 0 for none."""
     if stream.duration and stream.time_base:
@@ -96,11 +104,11 @@ def _header_duration(container: InputContainer, stream: Stream) -> float:
 
 def _last_packet_end(container: InputContainer, stream: Stream) -> float:
     """Return the seconds from the stream's start to the end of its last packet, without decoding; 0 for none."""
-    last = 0.0
+    last, clock = 0.0, Clock(stream)
     try:
         for packet in container.demux(stream):
             if packet.pts is not None:
-                last = max(last, seconds(stream, packet.pts + (packet.duration or 0)))
+                last = max(last, clock.seconds(packet.pts + (packet.duration or 0)))
     except FFmpegError:
         pass  # what came before the damage counts
     return last

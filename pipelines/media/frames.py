@@ -1,4 +1,4 @@
-"""Frames of a video at given seconds, upright, by PyAV.
+"""Frames of a video at given seconds, by PyAV.
 
 The frame of second `t` is the last one shown at or before `t` by the frames' own time stamps, so a variable frame rate
 is no special case. Second 0 is the stream's start. Not by decord: after a seek it gives other frames than the right
@@ -12,9 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
-import numpy as np
 from av.container import InputContainer
 from av.error import EOFError as EndOfFile
 from av.error import FFmpegError
@@ -26,7 +24,7 @@ from av.video.stream import VideoStream
 
 from pipelines.modality.base import Reject
 
-from .codec import duration, open_media, reason, seconds, stamp
+from .codec import Clock, duration, open_media, reason
 
 MAX_PIXELS = 2**26  # 8192 × 8192
 MIN_SIDE = 16
@@ -116,10 +114,10 @@ class Video:
         self._now: VideoFrame | None = None
         self._next: VideoFrame | None = None
         self._decoded: Iterator[VideoFrame] = iter(())
-        self._container, self._stream = open_video(path)
+        self._open()
         self._seekable = self._container.format.name not in WITHOUT_STAMPS
         self._mending = not self._seekable
-        self._slack = 1 + stamp(self._stream, 2 * TICK) - stamp(self._stream, 0)
+        self._slack = 1 + self._clock.stamp(2 * TICK) - self._clock.stamp(0)
         try:
             self._begin(after_seek=False)
         except Damaged:
@@ -136,18 +134,17 @@ class Video:
         self._container.close()
 
     def frames(self, times: Sequence[float]) -> Iterator[VideoFrame]:
-        """Yield the frame shown at each of some ascending seconds, upright, at the source's size.
+        """Yield the frame shown at each of some ascending seconds, as it is stored: not turned yet.
 
         Ends early where the stream does. What is yielded depends on `times` alone, not on what was read before. Raises
         Reject: Corrupt.
         """
-        self._prepare([stamp(self._stream, time) for time in times])
+        self._prepare([self._clock.stamp(time) for time in times])
         done = 0
         while done < len(times):
             try:
                 if (frame := self._at(times[done])) is None:
                     return
-                frame = self._upright(frame)
             except Damaged:
                 self._mend(times[0])
                 continue
@@ -201,7 +198,7 @@ class Video:
     def _key_frame_ahead(self, time: float) -> bool:
         """Return whether the container's index has a key frame between here and a second."""
         index = self._stream.index_entries
-        found = index.search_timestamp(stamp(self._stream, time))
+        found = index.search_timestamp(self._clock.stamp(time))
         return found >= 0 and self._now is not None and index[found].timestamp > (self._now.pts or 0)
 
     def _seek(self, time: float) -> None:
@@ -209,7 +206,7 @@ class Video:
         margins = () if self._container.format.name in WITHOUT_STAMPS else SEEK_MARGINS
         for target in (time - margin for margin in margins if time > margin):
             with suppress(FFmpegError):
-                self._container.seek(stamp(self._stream, target), stream=self._stream)
+                self._container.seek(self._clock.stamp(target), stream=self._stream)
                 self._begin(after_seek=True)
                 if self._now is not None and self._time(self._now) <= time + TICK:
                     return
@@ -218,7 +215,11 @@ class Video:
 
     def _reopen(self) -> None:
         self._container.close()
+        self._open()
+
+    def _open(self) -> None:
         self._container, self._stream = open_video(self._path)
+        self._clock = Clock(self._stream)
 
     def _begin(self, *, after_seek: bool) -> None:
         packets: Iterator[Packet] = self._container.demux(self._stream)
@@ -246,21 +247,13 @@ class Video:
 
     def _time(self, frame: VideoFrame) -> float:
         """Return when a frame is shown, in seconds from the stream's start."""
-        return seconds(self._stream, frame.pts or 0)
+        return self._clock.seconds(frame.pts or 0)
 
     def _shown_for(self, frame: VideoFrame) -> float:
         """Return for how many seconds the last frame is shown."""
         if frame.duration and frame.time_base:
             return float(frame.duration * frame.time_base)
         return float(1 / self.source.rate)
-
-    def _upright(self, frame: VideoFrame) -> VideoFrame:
-        if not self.source.rotation:
-            return frame
-        pixels: Any = np.rot90(frame.to_ndarray(format="rgb24"), self.source.rotation // 90)
-        turned = VideoFrame.from_ndarray(np.ascontiguousarray(pixels), "rgb24")
-        turned.color_trc, turned.color_primaries = frame.color_trc, frame.color_primaries
-        return turned
 
 
 def _source(stream: VideoStream, frame: VideoFrame) -> Source:

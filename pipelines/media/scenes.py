@@ -15,7 +15,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from .clips import SCALING
-from .codec import seconds
+from .codec import Clock
 from .frames import Video, open_video
 
 WIDTH, HEIGHT = 64, 36  # of the pictures that are compared
@@ -49,12 +49,12 @@ def _key_frames(path: str) -> Iterator[tuple[float, np.ndarray]]:
     """Yield second and histogram of the key frames."""
     container, stream = open_video(path)
     stream.codec_context.skip_frame = "NONKEY"
-    histogram, last = _Histogram(), -MIN_DISTANCE
+    histogram, clock, last = _Histogram(), Clock(stream), -MIN_DISTANCE
     with container:
         for packet in container.demux(stream):
             if packet.size and not (packet.is_keyframe and packet.pts is not None):
                 continue
-            if packet.pts is not None and seconds(stream, packet.pts) < last + MIN_DISTANCE:
+            if packet.pts is not None and clock.seconds(packet.pts) < last + MIN_DISTANCE:
                 continue
             try:
                 frames = packet.decode()
@@ -62,7 +62,7 @@ def _key_frames(path: str) -> Iterator[tuple[float, np.ndarray]]:
                 continue
             for frame in frames:
                 if isinstance(frame, VideoFrame) and frame.pts is not None:
-                    last = seconds(stream, frame.pts)
+                    last = clock.seconds(frame.pts)
                     yield last, histogram(frame)
 
 

@@ -21,7 +21,7 @@ from av.stream import Disposition, Stream
 
 from pipelines.modality.base import Reject
 
-from .codec import bounded, duration, open_media, read_head, reason, seconds, stamp
+from .codec import Clock, bounded, duration, open_media, read_head, reason
 
 RATES = range(1_000, 1_000_001)
 BLOCK = 1 << 16  # samples read at once, so that many channels need no more memory than few
@@ -185,7 +185,7 @@ class _PyAV:
         if target <= 0:
             return None
         with suppress(FFmpegError):
-            self.container.seek(stamp(self.stream, target), stream=self.stream)
+            self.container.seek(Clock(self.stream).stamp(target), stream=self.stream)
             decoded = _decode(self.container, self.stream, self.rate, self.delay)
             head = next(decoded, None)
             if head is not None and head[0] <= first:
@@ -198,14 +198,14 @@ class _PyAV:
 def _decode(container: InputContainer, stream: AudioStream, rate: int, delay: int) -> Iterator[Stretch]:
     """Yield what is decoded from here on. delay: samples from second 0 to the start of the stream."""
     resampler = av.AudioResampler(format="fltp", rate=rate)
-    packets, position = container.demux(stream), delay
+    packets, clock, position = container.demux(stream), Clock(stream), delay
     while True:
         try:
             for frame in next(packets).decode():
                 if not isinstance(frame, AudioFrame):
                     continue
                 if frame.pts is not None:
-                    position = delay + round(seconds(stream, frame.pts) * rate)
+                    position = delay + round(clock.seconds(frame.pts) * rate)
                 for planar in resampler.resample(frame):
                     samples = planar.to_ndarray().mean(axis=0, dtype=np.float32)
                     yield position, samples

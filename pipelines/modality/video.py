@@ -11,7 +11,8 @@ from av.video.frame import VideoFrame
 from pydantic import Field
 
 from pipelines.layers import motion, saliency
-from pipelines.media.clips import Sampler, Scaler, decode_clip, encode_clip, payload_size, reduce_luma
+from pipelines.layers.pool import shrink_plane
+from pipelines.media.clips import Sampler, Scaler, decode_clip, encode_clip, payload_size
 from pipelines.media.codec import duration, reason
 from pipelines.media.frames import Video as Frames
 from pipelines.media.frames import frame_rate, open_video, pixel_aspect, square
@@ -101,7 +102,7 @@ class Video(Modality[Options]):
         """Yield a clip, or why there is none, for each piece, whatever its seconds. Raises Reject."""
         with Frames(path) as video:
             shown = square(video.source.width, video.source.height, video.source.aspect)
-            scaler = Scaler(*payload_size(*shown, self.options.size))
+            scaler = Scaler(*payload_size(*shown, self.options.size), video.source.rotation)
             for piece in pieces:
                 try:
                     yield self._sample(video, scaler, piece)
@@ -109,7 +110,7 @@ class Video(Modality[Options]):
                     yield reject
 
     def look(self, parts: Mapping[str, bytes]) -> dict[str, np.ndarray]:
-        """Return the layers [T,h,w] (motion [2,T,h,w]) of a stored clip, as a reader sees it. Raises Reject."""
+        """Return the layers [T,h,w] (motion [2,T,h,w]) of a stored clip, before it is deblocked. Raises Reject."""
         if not self.layers:
             return {}
         vectors, reduced = [], []
@@ -119,7 +120,7 @@ class Video(Modality[Options]):
                 vectors.append(moved)
                 height, width = -(-frame.height // CELL), -(-frame.width // CELL)
                 if "saliency" in self.layers:
-                    reduced.append(reduce_luma(frame, CELL))
+                    reduced.append(_reduce_luma(frame))
         except (FFmpegError, ValueError) as error:
             raise Reject("Corrupt", f"the clip cannot be decoded: {reason(error)}") from error
         if not vectors:
@@ -201,6 +202,13 @@ class _Seen:
                 self.pixels.append(self._sample(frame))
             self.count += 1
             yield frame
+
+
+def _reduce_luma(frame: VideoFrame) -> np.ndarray:
+    """Return the Y plane of a 4:2:0 frame at a pixel a lattice cell, uint8 [h, w]: the means of the cells."""
+    plane = frame.planes[0]
+    lines = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+    return shrink_plane(lines, plane.width, CELL)
 
 
 def _expected_bytes(frames: int, width: int, height: int) -> int:
