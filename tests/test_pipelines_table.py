@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
@@ -211,6 +212,22 @@ def test_rows_survive_csv_and_parquet(tmp_path_factory, rows):
 def numbered(path: Path, rows: int) -> Path:
     pq.write_table(pa.table({"row": np.arange(rows)}), path)
     return path
+
+
+@pytest.mark.parametrize("header", ["a,b,c\n", ""])
+@pytest.mark.parametrize("end", ["\n", ""])
+def test_rows_of_a_plain_file_are_its_lines_that_are_not_empty(tmp_path, header, end):
+    rows = [f"{row},w{row % 7} ,{'NA' if row % 5 else '2020-01-02'}" for row in range(3, 900)]
+    text = "\ufeff" + header + "\n\n".join(rows) + end
+    columns = {
+        "number": [float(row) for row in range(3, 900)],
+        "text": [f"w{row % 7}" for row in range(3, 900)],
+        "time": [None if row % 5 else datetime.datetime(2020, 1, 2) for row in range(3, 900)],
+    }
+    path = write(tmp_path / "a.csv", text)
+    assert list(read(path).to_pydict().values()) == list(columns.values())
+    mixed = read(path, order="shuffle").rename_columns(list(columns)).sort_by("number")
+    assert mixed.to_pydict() == columns
 
 
 @pytest.mark.parametrize("rows", [1, 255, 256, 257, 1000])
@@ -489,6 +506,28 @@ def test_statistics(tmp_path):
     assert text == {"name": "id", "kind": "text", "missing": 0}
     assert time["kind"] == "time" and time["mean"] == pytest.approx(1577836800 + 43200)
     json.dumps(found, allow_nan=False)
+
+
+def test_sums_of_blocks_are_those_of_their_cells(tmp_path):
+    rng = np.random.default_rng(0)
+    values = np.where(rng.random(600) < 0.1, rng.choice([np.nan, np.inf, 1e300], 600), rng.normal(size=600))
+    words = [None if word == "w9" else word for word in rng.choice([f"w{number}" for number in range(10)], 600)]
+    long = ["x" * 257 if row == 300 else "y" for row in range(600)]
+    free = [f"id{row if row < 256 else row % 200}" for row in range(600)]
+    pq.write_table(pa.table({"n": values, "w": words, "l": long, "f": free}), tmp_path / "a.parquet")
+    for first, sample in zip((0, 256, 512), build(tmp_path / "a.parquet")[1], strict=True):
+        block = slice(first, first + ROWS)
+        known = values[block][np.abs(values[block]) < 1e38]
+        (found,) = sample.summary["tables"].values()
+        assert [found["numbers"][key][0] for key in ("count", "min", "max")] == [len(known), known.min(), known.max()]
+        assert found["numbers"]["sum"][0] == pytest.approx(known.sum())
+        assert found["numbers"]["square"][0] == pytest.approx((known**2).sum())
+        assert found["missing"] == [len(values[block]) - len(known), words[block].count(None), 0, 0]
+        assert found["categories"] == [
+            Counter(word for word in words[block] if word),
+            None if first == 256 else Counter(long[block]),
+            None if first == 0 else Counter(free[block]),
+        ]
 
 
 def test_statistics_of_a_column_without_values(tmp_path):

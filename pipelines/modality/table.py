@@ -12,7 +12,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, replace
-from itertools import accumulate, count, groupby
+from itertools import accumulate, count, groupby, islice
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -31,10 +31,10 @@ from pipelines.tables import (
     WHOLE_BYTES,
     Range,
     Source,
-    coded,
     open_source,
     reopen_source,
 )
+from pipelines.tables.blocks import moments, text_counts
 from shard_tools.schema import Part
 
 from . import base
@@ -43,8 +43,6 @@ from .base import Modality, Piece, Reject, Sample
 ROWS = 256  # of a block
 WINDOW_BYTES = 8 << 20
 MAX_ROWS = 1 << 28
-LISTED_VALUES = 200  # distinct values of a column that a block lists; more than this in 256 rows is free text
-LISTED_LENGTH = 256  # characters; a longer value is free text
 KINDS = {TEXT: "text", NUMBER: "number", TIME: "time"}
 END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"  # of Arrow's IPC
 
@@ -198,54 +196,44 @@ def _json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
-def _take(source: Source, window: Window, blocks: Sequence[np.ndarray]) -> tuple[pa.RecordBatch, list[tuple[int, int]]]:
-    """Return (the rows of some blocks, given by their numbers in the window, texts as CODED; start and end of each).
+def _take(source: Source, window: Window, blocks: Sequence[np.ndarray]) -> tuple[pa.RecordBatch, np.ndarray]:
+    """Return (the rows of some blocks, given by their numbers in the window, texts as CODED; where each block starts
+    and ends, int64 [blocks, 2]).
 
     A block starts at a multiple of ROWS, but not at 0, and nulls lie between: so a slice is written like rows of its
     own, without bits of its neighbours. Raises Reject.
     """
-    is_wanted = np.zeros(window.rows, bool)
-    is_wanted[np.concatenate([np.empty(0, np.int64), *blocks])] = True
-    wanted = np.flatnonzero(is_wanted)
-    kept, first = [], 0
-    for batch in source.batches(window.ranges):
-        start, end = np.searchsorted(wanted, [first, first + batch.num_rows])
-        if end - start == batch.num_rows:
-            kept.append(batch)
-        elif end > start:
-            kept.append(batch.take(pa.array(wanted[start:end] - first)))
-        first += batch.num_rows
-        if end == len(wanted):
-            break
-    if sum(batch.num_rows for batch in kept) < len(wanted):
-        raise Reject("Corrupt", f"ends after {first:,} of {window.rows:,} rows")
-    starts = list(accumulate((-(-len(block) // ROWS) * ROWS for block in blocks), initial=ROWS))
-    rank = np.cumsum(is_wanted) - 1
-    places = np.full(starts[-1], -1)
-    for start, block in zip(starts, blocks, strict=False):
-        places[start : start + len(block)] = rank[block]
-    indices = pa.array(places, mask=places < 0)
-    rows = pa.Table.from_batches(kept, coded(source.schema)).unify_dictionaries().combine_chunks().take(indices)
-    return rows.to_batches()[0], [(start, start + len(block)) for start, block in zip(starts, blocks, strict=False)]
+    lengths = np.array([len(block) for block in blocks], np.int64)
+    ends = np.cumsum([ROWS, *(-(-lengths // ROWS) * ROWS)])
+    starts = ends[:-1]
+    numbers = np.full(ends[-1], -1)
+    for start, block in zip(starts, blocks, strict=True):
+        numbers[start : start + len(block)] = block
+    return source.take(window.ranges, numbers), np.stack([starts, starts + lengths], axis=1)
 
 
-def _samples(stem: str, rows: pa.RecordBatch, blocks: Sequence[tuple[int, int]]) -> Iterator[Sample]:
+def _samples(stem: str, rows: pa.RecordBatch, blocks: np.ndarray) -> Iterator[Sample]:
     """Yield the sample of each block of some rows, as `_take` gives them; what can be is done once for all of them."""
     types = [TEXT if type_ == CODED else type_ for type_ in rows.schema.types]
     schema = pa.schema(list(zip(rows.schema.names, types, strict=True)))
     id_, columns = table_id(schema), _json([[field.name, KINDS[field.type]] for field in schema])
     head = schema.serialize().to_pybytes()
-    moments = _moments([column for column in rows.columns if column.type != CODED], blocks)
-    categories = [_categories(column, blocks) for column in rows.columns if column.type == CODED]
-    missing = _missing(rows, blocks)
-    for number, batch in enumerate(_stored(rows, schema, blocks)):
+    is_text = np.array([type_ == TEXT for type_ in types])
+    numbers = [_seconds(column) for column in rows.columns if column.type != CODED]
+    sums, zeroed = moments(numbers, blocks[:, 0])
+    texts = [column for column in rows.columns if column.type == CODED]
+    texts_known, listed = text_counts(texts, blocks[:, 0])
+    known = np.empty((len(blocks), len(types)), np.int64)
+    known[:, ~is_text], known[:, is_text] = sums["count"], texts_known
+    missing = (np.diff(blocks) - known).tolist()
+    for number, batch in enumerate(_stored(rows, schema, zeroed, blocks.tolist())):
         shape = batch.num_rows, batch.num_columns
         summary = {
             "sources": {f"={stem}": batch.num_rows},  # '=': `merge` has its own idea of the keys min and max
             "columns": {columns: 1},
             "missing": missing[number],
-            "numbers": {key: values[number] for key, values in moments.items()},
-            "categories": [next(counts) for counts in categories],
+            "numbers": {key: own[number] for key, own in sums.items()},
+            "categories": list(islice(listed, len(texts))),
         }
         yield Sample(
             parts={
@@ -257,9 +245,18 @@ def _samples(stem: str, rows: pa.RecordBatch, blocks: Sequence[tuple[int, int]])
         )
 
 
-def _stored(rows: pa.RecordBatch, schema: pa.Schema, blocks: Sequence[tuple[int, int]]) -> list[pa.RecordBatch]:
-    """Return the blocks as they are stored, the texts of each without those that follow."""
-    columns = [column.indices if column.type == CODED else _zeroed(column) for column in rows.columns]
+def _stored(
+    rows: pa.RecordBatch,
+    schema: pa.Schema,
+    zeroed: Sequence[tuple[np.ndarray, np.ndarray]],
+    blocks: Sequence[tuple[int, int]],
+) -> list[pa.RecordBatch]:
+    """Return the blocks as they are stored, the texts of each without those that follow.
+
+    zeroed: values and bits, as `moments` gives them, of the columns that are no texts.
+    """
+    own = iter(zeroed)
+    columns = [column.indices if column.type == CODED else _zeroed(column, *next(own)) for column in rows.columns]
     plain = pa.RecordBatch.from_arrays(columns, rows.schema.names)
     chunks = pa.Table.from_batches([plain.slice(start, end - start) for start, end in blocks], plain.schema)
     stored = [
@@ -269,69 +266,13 @@ def _stored(rows: pa.RecordBatch, schema: pa.Schema, blocks: Sequence[tuple[int,
     return pa.Table.from_arrays(stored, schema=schema).to_batches()
 
 
-def _zeroed(column: pa.Array) -> pa.Array:
-    """Return numbers or times with zeros where they are null: what lies there is chance, and is stored."""
-    values = column.fill_null(pa.scalar(0, column.type)).to_numpy()
-    return pa.array(values, column.type, mask=column.is_null().to_numpy(zero_copy_only=False))
+def _zeroed(column: pa.Array, values: np.ndarray, bits: np.ndarray) -> pa.Array:
+    """Return numbers or times with zeros where they are null: what lies there is chance, and is stored.
 
-
-def _moments(columns: Sequence[pa.Array], blocks: Sequence[tuple[int, int]]) -> dict[str, list[list[float]]]:
-    """Return count, sum, sum of squares, min and max of what is known: for each block a list of a number a column."""
-    starts = _starts(blocks)
-    found: dict[str, list[np.ndarray]] = {key: [] for key in ("count", "sum", "square", "min", "max")}
-    for column in columns:
-        values = _seconds(column)
-        known = np.isfinite(values)
-        zeroed = np.where(known, values, 0.0)
-        found["count"].append(np.add.reduceat(known, starts, dtype=np.int64))
-        found["sum"].append(np.add.reduceat(zeroed, starts))
-        found["square"].append(np.add.reduceat(zeroed * zeroed, starts))
-        found["min"].append(np.minimum.reduceat(np.where(known, values, np.inf), starts))
-        found["max"].append(np.maximum.reduceat(np.where(known, values, -np.inf), starts))
-    return {key: np.reshape(sums, (len(columns), len(blocks))).T.tolist() for key, sums in found.items()}
-
-
-def _categories(column: pa.DictionaryArray, blocks: Sequence[tuple[int, int]]) -> Iterator[dict[str, int] | None]:
-    """Yield how often each value stands in a block, for one after the other; None for free text."""
-    values = column.dictionary
-    codes = column.indices.fill_null(len(values)).to_numpy().copy()
-    for start, end in blocks:
-        codes[start:end].sort()
-    is_first = np.append(True, codes[1:] != codes[:-1])
-    is_first[[start for start, _ in blocks]] = True
-    first = np.flatnonzero(is_first)
-    is_known = codes[first] < len(values)
-    counts = np.diff(first, append=len(codes))[is_known].tolist()
-    first = first[is_known]
-    found = codes[first]
-    spans = np.searchsorted(first, np.reshape(blocks, (-1, 2)))
-    is_long = pc.greater(pc.utf8_length(values), LISTED_LENGTH).to_numpy(zero_copy_only=False)
-    longs = np.append(0, np.cumsum(is_long[found]))[spans]
-    is_listed = (np.diff(spans) <= LISTED_VALUES) & (np.diff(longs) == 0)
-    names = _values(values, found, np.repeat(is_listed, np.diff(spans).ravel()))
-    for (start, end), listed in zip(spans.tolist(), is_listed.ravel().tolist(), strict=True):
-        yield dict(zip(names[start:end], counts[start:end], strict=True)) if listed else None
-
-
-def _values(values: pa.Array, codes: np.ndarray, wanted: np.ndarray) -> list[Any]:
-    """Return the values that codes stand for; None for those that are not wanted, free text among them."""
-    is_used = np.zeros(len(values), bool)
-    is_used[codes[wanted]] = True
-    texts = np.full(len(values), None)
-    texts[is_used] = values.filter(pa.array(is_used)).to_pylist()
-    return texts[codes].tolist()
-
-
-def _missing(rows: pa.RecordBatch, blocks: Sequence[tuple[int, int]]) -> list[list[int]]:
-    """Return for each block how many cells of each column are null."""
-    known = [column.is_valid().to_numpy(zero_copy_only=False) for column in rows.columns]
-    counts = np.array([np.add.reduceat(cells, _starts(blocks), dtype=np.int64) for cells in known])
-    return (np.array([end - start for start, end in blocks]) - counts).T.tolist()
-
-
-def _starts(blocks: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Return where blocks start, for numpy's reduceat: only nulls lie between the end of one and the next."""
-    return np.array([start for start, _ in blocks], np.int64)
+    values, bits: of numbers, and which are known.
+    """
+    zeroed = values if column.type == NUMBER else column.cast(pa.int64()).fill_null(0).to_numpy()
+    return pa.Array.from_buffers(column.type, len(column), [pa.py_buffer(bits), pa.py_buffer(zeroed)])
 
 
 def _seconds(column: pa.Array) -> np.ndarray:

@@ -15,7 +15,7 @@ from pipelines.modality.sniff import sniff, unknown
 from .columnar import Arrow, Parquet
 from .jsonlines import JsonLines
 from .separated import Separated
-from .source import CODED, NUMBER, TEXT, TIME, WHOLE_BYTES, Range, Source, coded
+from .source import CODED, NUMBER, TEXT, TIME, WHOLE_BYTES, Range, Source
 from .text import connect
 
 __all__ = [
@@ -27,7 +27,6 @@ __all__ = [
     "WHOLE_BYTES",
     "Range",
     "Source",
-    "coded",
     "open_source",
     "reopen_source",
 ]

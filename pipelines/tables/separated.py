@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, replace
 from itertools import islice, pairwise
+from pathlib import Path
 from typing import Any, Self
 
 import duckdb
@@ -21,7 +22,7 @@ from typing_extensions import override
 
 from pipelines.modality.base import Reject
 
-from .source import CODED, MAX_COLUMNS, NUMBER, RANGE_BYTES, TEXT, TIME, WHOLE_BYTES, Range
+from .source import CODED, MAX_COLUMNS, NUMBER, RANGE_BYTES, TEXT, TIME, WHOLE_BYTES, Range, coded, one_dictionary
 from .text import TYPES, Text, connect, literal
 
 MAX_HEADER_LINES = 4
@@ -35,6 +36,7 @@ NOTHING = pa.array(NULLS)
 LONGEST_NULL = max(map(len, NULLS))
 SPACES = " \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
 SEPARATORS = ",;\t|"
+QUOTES = "\"'"  # that DuckDB tries
 DECIMAL = re.compile(r"\s*-?\d*\.\d+\s*")  # a value, no name
 CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 UTC = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|\+00:00)")  # DuckDB would drop other offsets
@@ -156,42 +158,77 @@ class Separated(Text):
     def count(self, ranges: Sequence[Range]) -> int:
         if self.plain:
             try:
-                return sum(map(_checked_rows, self._plain_cells(ranges, {"n": NUMBER, "d": TEXT, "t": TEXT})))
+                with self._file(ranges) as path:
+                    how = self._plainly({"n": NUMBER, "d": TEXT, "t": TEXT}, self._skipped(ranges), PLAIN_BYTES)
+                    return sum(map(_checked_rows, arrow_csv.open_csv(path, *how)))
             except pa.ArrowInvalid:
                 self.plain = False
         return super().count(ranges)
 
     @override
     def raw(self, ranges: Sequence[Range]) -> Iterator[pa.RecordBatch]:
-        batches = self._plain_cells(ranges, TYPES | {"s": CODED}) if self.plain else super().raw(ranges)
-        for batch in batches:
-            cells = zip(batch.columns, self.kinds, strict=True)
-            yield pa.RecordBatch.from_arrays(
-                [_text(column) if kind == "s" else column for column, kind in cells], batch.schema.names
-            )
+        return map(self._cleaned, super().raw(ranges))
 
-    def _plain_cells(self, ranges: Sequence[Range], types: dict[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
-        """Yield rows of a plain file, their columns of some kinds, in the types given. Raises pa.ArrowInvalid."""
+    @override
+    def take(self, ranges: Sequence[Range], numbers: np.ndarray) -> pa.RecordBatch:
+        return self._take_lines(ranges, numbers) if self.plain else super().take(ranges, numbers)
+
+    def _take_lines(self, ranges: Sequence[Range], numbers: np.ndarray) -> pa.RecordBatch:
+        """Return rows of a plain file, where they are lines: they are put in order, and no others are parsed."""
+        nothing = (self.dialect.delimiter * (len(self.names) - 1) + "\n").encode()
+        lines, is_row = _lines(self._bytes(ranges), nothing)
+        is_row[: self._skipped(ranges)] = False
+        rows = np.flatnonzero(is_row)  # the last is `nothing`, for -1
+        if numbers.max() >= len(rows) - 1:
+            raise Reject("Corrupt", f"ends after {len(rows) - 1:,} rows, before those that were planned")
+        taken = lines.take(pa.array(rows[numbers])).combine_chunks().buffers()[2]
+        how = self._plainly(TYPES | {"s": CODED}, 0, max(taken.size, PLAIN_BYTES))
+        (cells,) = arrow_csv.read_csv(pa.BufferReader(taken), *how).to_batches()
+        columns = _recoded(one_dictionary(cells))
+        return pa.RecordBatch.from_arrays([columns[number] for number in self._kept()], schema=coded(self.schema))
+
+    def _bytes(self, ranges: Sequence[Range]) -> pa.Buffer:
+        """Return some ranges of a plain file with what is to be put before them, or the whole file."""
+        return pa.py_buffer(b"".join(self._texts(ranges))) if ranges else pa.memory_map(self.path).read_buffer()
+
+    def _cleaned(self, cells: pa.RecordBatch) -> pa.RecordBatch:
+        """Return cells as DuckDB gives them with texts as `_text` has them."""
+        columns = [
+            _text(column) if kind == "s" else column for column, kind in zip(cells.columns, self.kinds, strict=True)
+        ]
+        return pa.RecordBatch.from_arrays(columns, cells.schema.names)
+
+    def _skipped(self, ranges: Sequence[Range]) -> int:
+        """Return how many lines of some ranges of a plain file, with what is put before them, are no rows."""
+        return int(self.dialect.header or bool(ranges and ranges[0].start))
+
+    def _plainly(
+        self, types: dict[str, pa.DataType], skip: int, block_size: int
+    ) -> tuple[arrow_csv.ReadOptions, arrow_csv.ParseOptions, arrow_csv.ConvertOptions]:
+        """Return how PyArrow is to read a plain file: columns of some kinds, in the types given."""
         names = [f"c{number}" for number in range(len(self.names))]
         wanted = {name: types[kind] for name, kind in zip(names, self.kinds, strict=True) if kind in types}
-        is_head = not ranges or ranges[0].start == 0
-        with self._file(ranges) as path:
-            yield from arrow_csv.open_csv(
-                path,
-                arrow_csv.ReadOptions(
-                    use_threads=False,
-                    block_size=PLAIN_BYTES,
-                    column_names=names,
-                    skip_rows=int(self.dialect.header or not is_head),
-                ),
-                arrow_csv.ParseOptions(delimiter=self.dialect.delimiter, quote_char=False, double_quote=False),
-                arrow_csv.ConvertOptions(
-                    column_types=wanted,
-                    include_columns=list(wanted) or names[:1],
-                    null_values=NULLS,
-                    strings_can_be_null=True,
-                ),
-            )
+        return (
+            arrow_csv.ReadOptions(use_threads=False, block_size=block_size, column_names=names, skip_rows=skip),
+            arrow_csv.ParseOptions(delimiter=self.dialect.delimiter, quote_char=False, double_quote=False),
+            arrow_csv.ConvertOptions(
+                column_types=wanted,
+                include_columns=list(wanted) or names[:1],
+                null_values=NULLS,
+                strings_can_be_null=True,
+            ),
+        )
+
+
+def _lines(text: pa.Buffer, last: bytes) -> tuple[pa.ChunkedArray, np.ndarray]:
+    """Return (the lines of a text, each with its end, and one more; which of them are not empty: bool [lines])."""
+    ends = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n")) + 1
+    mark = len(codecs.BOM_UTF8) if text[: len(codecs.BOM_UTF8)] == codecs.BOM_UTF8 else 0
+    starts = np.append(mark, ends)
+    ended = pa.Array.from_buffers(pa.large_binary(), len(ends), [None, pa.py_buffer(starts), text])
+    rest = pa.array([text[int(starts[-1]) :].to_pybytes() + b"\n", last], pa.large_binary())
+    lines = pa.chunked_array([ended, rest])
+    return lines, pc.binary_length(lines).to_numpy() > len(b"\n")
 
 
 def _checked_rows(batch: pa.RecordBatch) -> int:
@@ -204,10 +241,20 @@ def _checked_rows(batch: pa.RecordBatch) -> int:
     return batch.num_rows
 
 
+def _recoded(cells: pa.RecordBatch) -> list[pa.Array]:
+    """Return columns that have one dictionary, with texts as `_text` has them."""
+    dictionary = next((column.dictionary for column in cells.columns if column.type == CODED), NOTHING)
+    texts = _text(dictionary).dictionary_encode()
+    return [
+        pa.DictionaryArray.from_arrays(texts.indices.take(column.indices), texts.dictionary)
+        if column.type == CODED
+        else column
+        for column in cells.columns
+    ]
+
+
 def _text(cells: pa.Array) -> pa.Array:
     """Return the texts of cells without the spaces around them, null for words that stand for nothing."""
-    if isinstance(cells, pa.DictionaryArray):
-        return pa.DictionaryArray.from_arrays(cells.indices, _text(cells.dictionary))
     known = pc.if_else(pc.is_in(cells, NOTHING), None, pc.utf8_trim(cells, SPACES))
     return pc.if_else(pc.equal(known, ""), None, known)
 
@@ -234,11 +281,11 @@ def _encoding(encoding: str) -> str:
 def _find_dialect(path: str, encoding: str, head: bytes, header: str) -> tuple[Dialect, list[str], str]:
     """Find separator, quotes, header lines, names and kinds. Raises duckdb.Error and Reject."""
     connection = connect()
-    nulls = f"nullstr=[{', '.join(map(literal, NULLS))}]"
+    nulls, marks = _candidates(path, encoding)
     types = f"auto_type_candidates=[{', '.join(map(literal, KINDS))}]"
 
     def sniff_csv(more: str = "") -> dict[str, Any]:
-        arguments = f"{literal(path)}, {_encoding(encoding)}, {nulls}, {types}{more}"
+        arguments = f"{literal(path)}, {_encoding(encoding)}, {nulls}, {types}{marks}{more}"
         found = connection.execute(f"FROM sniff_csv({arguments})")
         words = ["" if word == "(empty)" else word for word in found.fetchall()[0]]
         return dict(zip([column[0] for column in found.description], words, strict=True))
@@ -288,6 +335,32 @@ def _find_dialect(path: str, encoding: str, head: bytes, header: str) -> tuple[D
             kinds[number] = "t"
     dates, times = found["DateFormat"] or "", found["TimestampFormat"] or ""
     return replace(dialect, header=lines > 0, date_format=dates, time_format=times), names, "".join(kinds)
+
+
+def _candidates(path: str, encoding: str) -> tuple[str, str]:
+    """Return the arguments of sniff_csv for words and for quotes without those that a file, if it is small, has not.
+
+    They make no difference to what is found, but every cell is compared with every word, and the rows are parsed for
+    every mark that may be a quote.
+    """
+    file = Path(path)
+    if file.stat().st_size > PLAIN_BYTES:
+        return _nulls(NULLS), ""
+    text = file.read_bytes()
+
+    def stands(letter: str) -> bool:
+        return letter.encode(encoding) in text
+
+    is_quoted = any(map(stands, QUOTES))
+    return (
+        _nulls([word for word in NULLS if all(map(stands, word.strip()))]),
+        "" if is_quoted else f", quote={literal(QUOTES[0])}, escape={literal(QUOTES[0])}",
+    )
+
+
+def _nulls(words: Sequence[str]) -> str:
+    """Return the argument of DuckDB's readers for words that stand for nothing."""
+    return f"nullstr=[{', '.join(map(literal, words))}]"
 
 
 def _check_skipped(connection: duckdb.DuckDBPyConnection, cells: str, dialect: Dialect, head: bytes) -> None:

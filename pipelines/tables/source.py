@@ -89,11 +89,34 @@ class Source(ABC):
         schema, kept = coded(self.schema), self._kept()
         for batch in self.raw(ranges):
             for start in range(0, batch.num_rows, BATCH_ROWS):
-                part = batch.slice(start, BATCH_ROWS)
-                columns = [
-                    _convert(part.column(number), type_) for number, type_ in zip(kept, schema.types, strict=True)
-                ]
-                yield pa.RecordBatch.from_arrays(columns, schema=schema)
+                columns = map(batch.slice(start, BATCH_ROWS).column, kept)
+                yield pa.RecordBatch.from_arrays(list(map(_convert, columns, schema.types)), schema=schema)
+
+    def take(self, ranges: Sequence[Range], numbers: np.ndarray) -> pa.RecordBatch:
+        """Return the rows with some numbers among those of some ranges, as `batches` has them. Raises Reject.
+
+        numbers: int64 [n], in any order; for -1 a row of nulls. All texts are in one dictionary.
+        """
+        is_wanted = np.zeros(numbers.max(initial=-1) + 2, bool)
+        is_wanted[numbers] = True
+        is_wanted[-1] = False  # where -1 points to
+        wanted = np.flatnonzero(is_wanted)
+        kept, first = [], 0
+        for batch in self.batches(ranges):
+            start, end = np.searchsorted(wanted, [first, first + batch.num_rows])
+            if end - start == batch.num_rows:
+                kept.append(batch)
+            elif end > start:
+                kept.append(batch.take(pa.array(wanted[start:end] - first)))
+            first += batch.num_rows
+            if end == len(wanted):
+                break
+        if sum(batch.num_rows for batch in kept) < len(wanted):
+            raise Reject("Corrupt", f"ends after {first:,} rows, before those that were planned")
+        rank = np.cumsum(is_wanted) - 1
+        joined = pa.Table.from_batches(kept, coded(self.schema)).unify_dictionaries().combine_chunks()
+        rows = joined.take(pa.array(rank[numbers], mask=numbers < 0))
+        return one_dictionary(rows.to_batches()[0])
 
     def _kept(self) -> list[int]:
         return [number for number, name in enumerate(self.columns.names) if not PANDAS_INDEX.fullmatch(name)]
@@ -103,6 +126,16 @@ def coded(schema: pa.Schema) -> pa.Schema:
     """Return the schema with CODED in place of TEXT."""
     types = (CODED if type_ == TEXT else type_ for type_ in schema.types)
     return pa.schema(list(zip(schema.names, types, strict=True)))
+
+
+def one_dictionary(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """Return rows with one dictionary for all CODED columns: what is done to texts is then done once."""
+    columns = list(rows.columns)
+    places = [place for place, column in enumerate(columns) if column.type == CODED]
+    unified = pa.chunked_array([columns[place] for place in places], CODED).unify_dictionaries()
+    for place, column in zip(places, unified.chunks, strict=True):
+        columns[place] = column
+    return pa.RecordBatch.from_arrays(columns, schema=rows.schema)
 
 
 def unique(names: Sequence[str]) -> list[str]:
@@ -135,7 +168,7 @@ def _type(name: str, given: pa.DataType) -> pa.DataType:
 
 
 def _convert(column: pa.Array, target: pa.DataType) -> pa.Array:
-    """Return a column as NUMBER (not finite or beyond float32 is null), TIME (UTC) or CODED (nested values as JSON)."""
+    """Return a column as NUMBER, TIME (UTC) or CODED (nested values as JSON)."""
     if isinstance(column, pa.ExtensionArray):
         return _convert(column.storage, target)
     if isinstance(column, pa.DictionaryArray):
@@ -143,7 +176,7 @@ def _convert(column: pa.Array, target: pa.DataType) -> pa.Array:
     if target == NUMBER:
         if pa.types.is_duration(column.type):
             column = pc.divide(pc.cast(pc.cast(column, pa.duration("us"), safe=False), pa.int64()), pa.scalar(1e6))
-        return _within_float32(pc.cast(column, NUMBER, safe=False))
+        return pc.cast(column, NUMBER, safe=False)
     if target == TIME:
         zone = column.type.tz if pa.types.is_timestamp(column.type) else None
         instants = pc.cast(column, pa.timestamp("us", zone), safe=False)
@@ -151,14 +184,6 @@ def _convert(column: pa.Array, target: pa.DataType) -> pa.Array:
     if pa.types.is_nested(column.type):
         column = pa.array([None if cell is None else _json(cell) for cell in column.to_pylist()], TEXT)
     return pc.cast(column, TEXT).dictionary_encode()
-
-
-def _within_float32(numbers: pa.Array) -> pa.Array:
-    """Return float64 numbers with null for those that are not finite or beyond float32."""
-    values = numbers.to_numpy(zero_copy_only=False)
-    if (np.abs(values) <= FLOAT32_MAX).all():  # false for nulls too, which are NaN here
-        return numbers
-    return pc.if_else(pc.less_equal(pc.abs(numbers), FLOAT32_MAX), numbers, None)
 
 
 def _json(cell: Any) -> str:

@@ -94,17 +94,22 @@ class Text(Source):
             return
         memory = os.memfd_create("ranges")
         try:
-            with open(self.path, "rb") as file, open(memory, "wb", closefd=False) as copy:
-                copy.write(self.before(ranges).encode())
-                for start, length in ranges:
-                    file.seek(start)
-                    text = file.read(length)
-                    if self.encoding != "utf-8":
-                        text = text.decode(self.encoding).encode()
-                    copy.write(text if text.endswith((b"\n", b"\r")) else text + self.newline.encode())
+            with open(memory, "wb", closefd=False) as copy:
+                copy.writelines(self._texts(ranges))
             yield f"/proc/self/fd/{memory}"
         finally:
             os.close(memory)
+
+    def _texts(self, ranges: Sequence[Range]) -> Iterator[bytes]:
+        """Yield what is to be put before some ranges of the file, then each of them, all in UTF-8 and whole lines."""
+        yield self.before(ranges).encode()
+        with open(self.path, "rb") as file:
+            for start, length in ranges:
+                file.seek(start)
+                text = file.read(length)
+                if self.encoding != "utf-8":
+                    text = text.decode(self.encoding).encode()
+                yield text if text.endswith((b"\n", b"\r")) else text + self.newline.encode()
 
 
 @lru_cache(maxsize=1)
