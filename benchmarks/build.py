@@ -1,10 +1,10 @@
 """How fast the builders are: `python -m benchmarks.build --data FOLDER [--peers FOLDER]`.
 
 Every case takes turns, round after round on the same files: the bare library calls in this process, the whole command
-shard-build with one worker, with two, and the peer. Each works on as many cores as it has workers (bare calls and
-peers: one), and that goes for all of a build's processes, Ray's own among them. Ratios are medians over the rounds,
-each taken inside one round. The files are warm in the page cache. Ray's start-up, listing and probing are counted
-apart, as is the peers' start-up.
+shard-build with one worker, without mask layers, with two workers, and the peer. Each works on as many cores as it has
+workers (bare calls and peers: one), and that goes for all of a build's processes, Ray's own among them. Ratios are
+medians over the rounds, each taken inside one round. The files are warm in the page cache. Ray's start-up, listing and
+probing are counted apart, as is the peers' start-up.
 """
 
 import json
@@ -22,12 +22,15 @@ from typing import Any
 
 from benchmarks import peers
 from benchmarks.cases import Bare, Case, cases, fastest, repeat
+from pipelines.modality import get_modality
 from shard_tools.arguments import Parser, run
 from shard_tools.errors import Problem
 
 PEERS = {"img2dataset": peers.img2dataset, "video2dataset": peers.video2dataset}
 SHARD_SIZE = "64MB"  # so that a short run has several, as a long one has
-COLUMNS = ("files", "unit", "a second", "MB/s", "bare calls", "of bare", "1 → 2", "memory", "start-up", "peer")
+COLUMNS = (
+    "files", "unit", "a second", "MB/s", "bare calls", "of bare", "layers", "1 → 2", "memory", "start-up", "peer",
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -43,6 +46,7 @@ class Result:
     units: int = 0
     bare: list[float] = field(default_factory=list)
     one: list[float] = field(default_factory=list)
+    without_layers: list[float] = field(default_factory=list)
     two: list[float] = field(default_factory=list)
     start_up: list[float] = field(default_factory=list)
     memory: int = 0
@@ -59,6 +63,7 @@ class Result:
             "bytes_a_second": self.bytes / one,
             "bare_units_a_second": self.units / statistics.median(self.bare),
             "of_bare": _ratio(self.bare, self.one),
+            "layers": _ratio(self.one, self.without_layers) - 1 if self.without_layers else None,
             "scaling": _ratio(self.one, self.two) if self.two else None,
             "peer_units_a_second": self.units / statistics.median(self.peer) if self.peer else None,
             "times_peer": _ratio(self.peer, self.one) if self.peer else None,
@@ -67,6 +72,7 @@ class Result:
     def row(self) -> str:
         """Return the line of the table."""
         found = self.summary()
+        layers = f"{found['layers']:+.0%}" if self.without_layers else "–"
         scaling = f"{found['scaling']:.2f}" if self.two else "–"
         peer = (
             f"{self.peer_name} {found['peer_units_a_second']:,.0f} ({found['times_peer']:.1f}×)" if self.peer else "–"
@@ -78,6 +84,7 @@ class Result:
             f"{found['bytes_a_second'] / 1e6:,.1f}",
             f"{self.bare_name} {found['bare_units_a_second']:,.0f}",
             f"{found['of_bare']:.2f}",
+            layers,
             scaling,
             f"{self.memory / 1e6:,.0f} MB",
             f"{statistics.median(self.start_up):.1f} s",
@@ -117,6 +124,8 @@ def measure(case: Case, folder: Path, arguments: Namespace, python: Path | None)
         result.one.append(report["build_seconds"])
         result.start_up.append(report["seconds"] - report["build_seconds"])
         result.memory = max(result.memory, report["peak_memory"])
+        if get_modality(case.modality).layers:
+            result.without_layers.append(_build(case, folder, 1, arguments.pin, "--layers", "")["build_seconds"])
         if len(os.sched_getaffinity(0)) > 1:
             result.two.append(_build(case, folder, 2, arguments.pin)["build_seconds"])
         if python and case.peer:
@@ -138,7 +147,7 @@ def _bare(bare: Bare, files: list[Path]) -> tuple[int, float]:
     return units, elapsed
 
 
-def _build(case: Case, folder: Path, workers: int, pin: bool) -> dict[str, Any]:
+def _build(case: Case, folder: Path, workers: int, pin: bool, *more: str) -> dict[str, Any]:
     """Return the report of the whole command, on as many cores as workers if pinned."""
     output = folder / "output"
     shutil.rmtree(output, ignore_errors=True)
@@ -146,7 +155,7 @@ def _build(case: Case, folder: Path, workers: int, pin: bool) -> dict[str, Any]:
     flags = ["--modality", case.modality, "--input", folder / "files", "--output", output, "--workers", workers]
     flags += ["--shard-size", SHARD_SIZE]
     done = subprocess.run(
-        list(map(str, [sys.executable, "-m", "pipelines.cli", *flags, *case.flags, "--json"])),
+        list(map(str, [sys.executable, "-m", "pipelines.cli", *flags, *case.flags, *more, "--json"])),
         capture_output=True,
         text=True,
         preexec_fn=lambda: os.sched_setaffinity(0, cores),
@@ -178,7 +187,7 @@ def _parser() -> Parser:
     )
     add("--only", nargs="+", metavar="MODALITY", help="measure these alone")
     add("--peers", type=Path, metavar="FOLDER", help="the peers' environment; made there if it is missing")
-    add("--seconds", type=float, default=6.0, help="of bare calls a round: sets how often files are repeated (6)")
+    add("--seconds", type=float, default=12.0, help="of bare calls a round: sets how often files are repeated (12)")
     add("--rounds", type=int, default=2, help="(2)")
     add(
         "--pin",

@@ -1,10 +1,10 @@
 """What is measured: real files in enough volume, the builder's flags, and the bare library calls beside it."""
 
-import itertools
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle, islice
 from pathlib import Path
 
 from PIL import Image, ImageOps
@@ -47,6 +47,8 @@ def cases(data: Path, folder: Path) -> Iterator[Case]:
     for width, height in ((640, 480), (1600, 1200)):
         files = _photographs(data, folder / f"{width}x{height}", width, height)
         yield Case(f"image {width}×{height}", "image", "pictures", files, image.CANDIDATES, peer="img2dataset")
+    found = [path for path in _find(data / "image", ".jpg", ".jpeg") if _shorter_side(path) >= 256]
+    yield Case("image, as found", "image", "pictures", found, image.CANDIDATES, peer="img2dataset")
     films = _find(data / "video", ".mp4", ".mkv", ".avi", ".webm")
     eight = video.candidates(8.0)
     yield Case("video, 8 frames a second", "video", "frames", films, eight)
@@ -80,7 +82,7 @@ def repeat(files: Sequence[Path], folder: Path, bare: Bare, seconds: float) -> l
     rounds = max(1, round(seconds / (time.perf_counter() - started)))
     folder.mkdir(parents=True)
     links = []
-    for number, path in itertools.islice(enumerate(itertools.cycle(files)), min(rounds * len(files), MOST_FILES)):
+    for number, path in islice(enumerate(cycle(files)), min(rounds * len(files), MOST_FILES)):
         links.append(folder / f"{number:06d}-{path.name}")
         links[-1].symlink_to(path.absolute())
     return links
@@ -107,12 +109,18 @@ def _photographs(data: Path, folder: Path, width: int, height: int) -> list[Path
     found = sorted(_find(data / "image", ".jpg", ".jpeg", ".png"), key=os.path.getsize, reverse=True)
     folder.mkdir(parents=True)
     files: list[Path] = []
-    for path in found[: 2 * PHOTOGRAPHS]:
-        try:
-            with Image.open(path) as picture:
-                if min(picture.size) >= 256 and len(files) < PHOTOGRAPHS:
-                    files.append(folder / f"{len(files):03d}.jpg")
-                    ImageOps.fit(picture.convert("RGB"), (width, height)).save(files[-1], quality=90)
-        except OSError:
-            continue
+    for path in islice((path for path in found if _shorter_side(path) >= 256), PHOTOGRAPHS):
+        files.append(folder / f"{len(files):03d}.jpg")
+        with Image.open(path) as picture:
+            ImageOps.fit(picture.convert("RGB"), (width, height)).save(files[-1], quality=90)
     return files
+
+
+def _shorter_side(path: Path) -> int:
+    """Return the pixels of a picture's shorter side, 0 where it cannot be opened."""
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            return min(picture.size)
+    except OSError:
+        return 0

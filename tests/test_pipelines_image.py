@@ -296,7 +296,7 @@ def test_shrinking_takes_the_mean_of_each_cell(shape: tuple[int, ...]) -> None:
 def test_functions_are_compiled_where_no_cache_can_be_kept(tmp_path: Path) -> None:
     """A package that somebody else has installed, and a home that cannot be written."""
     lines = [
-        "from pipelines.layers.compiled import compiled",
+        "from pipelines.compiled import compiled",
         "@compiled('int64(int64)')",
         "def twice(x): return 2 * x",
     ]
