@@ -1,7 +1,8 @@
 """How fast the builders are: `python -m benchmarks.build --data FOLDER [--peers FOLDER]`.
 
-Every case takes turns, round after round on the same files: the bare library calls in this process, the whole command
-shard-build with one worker, without mask layers, with two workers, and the peer. Each works on as many cores as it has
+Every case takes turns, round after round on the same files: the bare library calls in this process, the same with what
+they make written to a tar file by webdataset, as a short script would, the whole command shard-build with one worker,
+without mask layers, with two workers, and the peer. Each works on as many cores as it has
 workers (bare calls and peers: one), and that goes for all of a build's processes, Ray's own among them. Ratios are
 medians over the rounds, each taken inside one round. The files are warm in the page cache. Ray's start-up, listing and
 probing are counted apart, as is the peers' start-up.
@@ -16,12 +17,17 @@ import sys
 import tempfile
 import time
 from argparse import BooleanOptionalAction, Namespace
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+from webdataset import TarWriter
+
 from benchmarks import peers
-from benchmarks.cases import Bare, Case, cases, fastest, repeat
+from benchmarks.bare import Bare
+from benchmarks.cases import Case, cases, fastest, repeat
 from pipelines.modality import get_modality
 from shard_tools.arguments import Parser, run
 from shard_tools.errors import Problem
@@ -29,7 +35,8 @@ from shard_tools.errors import Problem
 PEERS = {"img2dataset": peers.img2dataset, "video2dataset": peers.video2dataset}
 SHARD_SIZE = "64MB"  # so that a short run has several, as a long one has
 COLUMNS = (
-    "files", "unit", "a second", "MB/s", "bare calls", "of bare", "layers", "1 → 2", "memory", "start-up", "peer",
+    "files", "unit", "a second", "MB/s", "bare calls", "of bare", "of script", "layers", "1 → 2", "memory", "start-up",
+    "peer",
 )  # fmt: skip
 
 
@@ -45,6 +52,7 @@ class Result:
     samples: int = 0
     units: int = 0
     bare: list[float] = field(default_factory=list)
+    script: list[float] = field(default_factory=list)
     one: list[float] = field(default_factory=list)
     without_layers: list[float] = field(default_factory=list)
     two: list[float] = field(default_factory=list)
@@ -63,6 +71,7 @@ class Result:
             "bytes_a_second": self.bytes / one,
             "bare_units_a_second": self.units / statistics.median(self.bare),
             "of_bare": _ratio(self.bare, self.one),
+            "of_script": _ratio(self.script, self.one),
             "layers": _ratio(self.one, self.without_layers) - 1 if self.without_layers else None,
             "scaling": _ratio(self.one, self.two) if self.two else None,
             "peer_units_a_second": self.units / statistics.median(self.peer) if self.peer else None,
@@ -84,6 +93,7 @@ class Result:
             f"{found['bytes_a_second'] / 1e6:,.1f}",
             f"{self.bare_name} {found['bare_units_a_second']:,.0f}",
             f"{found['of_bare']:.2f}",
+            f"{found['of_script']:.2f}",
             layers,
             scaling,
             f"{self.memory / 1e6:,.0f} MB",
@@ -116,9 +126,9 @@ def measure(case: Case, folder: Path, arguments: Namespace, python: Path | None)
     files = repeat(files, folder / "files", bare, arguments.seconds)
     result = Result(case.name, case.unit, name, len(files), sum(path.stat().st_size for path in files))
     for _ in range(arguments.rounds):
-        units, elapsed = _bare(bare, files)
-        result.units = units
+        result.units, elapsed = _bare(bare, files)
         result.bare.append(elapsed)
+        result.script.append(_bare(bare, files, folder / "script.tar")[1])
         report = _build(case, folder, 1, arguments.pin)
         result.samples = sum(report["samples"].values())
         result.one.append(report["build_seconds"])
@@ -136,12 +146,18 @@ def measure(case: Case, folder: Path, arguments: Namespace, python: Path | None)
     return result
 
 
-def _bare(bare: Bare, files: list[Path]) -> tuple[int, float]:
-    """Return (units, seconds) of bare calls over the files, on one core."""
+def _bare(bare: Bare, files: list[Path], tar: Path | None = None) -> tuple[int, float]:
+    """Return (units, seconds) of bare calls over the files, on one core. tar: the file to write what they make to."""
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {max(cores)})
     started = time.perf_counter()
-    units = sum(map(bare, files))
+    units, keys = 0, count()
+    with TarWriter(str(tar)) if tar else nullcontext() as writer:
+        for path in files:
+            for own, parts in bare(path):
+                units += own
+                if writer:
+                    writer.write({"__key__": f"{next(keys):09d}", **parts, "json": {"source": path.name}})
     elapsed = time.perf_counter() - started
     os.sched_setaffinity(0, cores)
     return units, elapsed

@@ -2,14 +2,14 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from benchmarks.bare import audio, image, lidar, table, video
+from benchmarks.bare import Bare, audio, image, lidar, table, video
 from shard_tools.errors import Misuse
 
 EVERY_FRAME = 240.0  # a second: more than any source has
@@ -17,14 +17,12 @@ PHOTOGRAPHS = 48  # of each size
 MOST_FILES = 20_000
 SMALLEST = 100_000  # bytes of a sound or table: smaller ones are all opening and closing
 
-Bare = Callable[[Path], int]
-
 
 @dataclass(frozen=True, slots=True)
 class Case:
     """One line of the table.
 
-    unit: what a bare call counts. candidates: the bare calls by name. files: real ones, repeated by `repeat`. options:
+    unit: what bare calls count. candidates: the bare calls by name. files: real ones, repeated by `repeat`. options:
     of the builder. peer: the program beside it, if any.
     """
 
@@ -78,7 +76,7 @@ def repeat(files: Sequence[Path], folder: Path, bare: Bare, seconds: float) -> l
     """Return links to the files in a folder, again and again, until bare calls take about so many seconds."""
     started = time.perf_counter()
     for path in files:
-        bare(path)
+        _units(bare, path)
     rounds = max(1, round(seconds / (time.perf_counter() - started)))
     folder.mkdir(parents=True)
     links = []
@@ -88,9 +86,13 @@ def repeat(files: Sequence[Path], folder: Path, bare: Bare, seconds: float) -> l
     return links
 
 
+def _units(call: Bare, path: Path) -> int:
+    return sum(units for units, _ in call(path))
+
+
 def _works(call: Bare, path: Path) -> bool:
     try:
-        return call(path) > 0
+        return _units(call, path) > 0
     except Exception:
         return False
 

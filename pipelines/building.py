@@ -13,7 +13,8 @@ from .output import Output
 from .plan import Plan
 from .rejects import Rejection
 from .run import Run, bar
-from .worker import Layout, build_chunk, write_shard
+from .samples import Layout
+from .worker import build_chunk, write_shard
 
 CHUNK_BYTES = 32 << 20  # of estimated output
 WRITER = -1  # in place of the number of a chunk

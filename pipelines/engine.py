@@ -41,8 +41,8 @@ from .planning import FromInputs, OntoInputs, Overlay, Planner
 from .rejects import Tally
 from .report import Report
 from .run import Limit, Run, bar
-from .statistics import merge
-from .worker import Layout
+from .samples import Layout
+from .statistics import Summary, merged
 
 STALL = 30.0  # seconds
 SHARD_SAMPLES = 10_000
@@ -146,7 +146,6 @@ def build(
                     memory=memory,
                     rate=rate / room.workers if rate else None,
                     retries=retries,
-                    captions=listing is not None and listing.captions,
                     keep=planner.keeps,
                     onto=planner.onto,
                 )
@@ -155,9 +154,10 @@ def build(
                     limit.count(planner.rejections(target, scratch), plan.samples)
                 else:
                     plan = planner.make(run, target, scratch)
-                parts = _parts(builder, plan, overlay=bool(job.onto), captions=job.captions)
+                parts = _parts(builder, plan, overlay=bool(job.onto), captions=listing is not None and listing.captions)
                 columns = dict(listing.columns) if listing else {}
-                layout = Layout(sorted(parts), columns, plan.labels if "cls" in parts else [], kind.facts)
+                classes = {label: number for number, label in enumerate(plan.labels)} if "cls" in parts else {}
+                layout = Layout(sorted(parts), columns, classes, kind.facts)
                 begun = time.monotonic()
                 build_shards(run, target, plan, layout)
                 manifest = _manifest(target, builder, plan, parts, layout, make_build(config, versions))
@@ -278,14 +278,13 @@ def _manifest(
     """Return the manifest of the committed shards, in the order of the plan."""
     shards: list[Shard] = []
     gaps: list[str] = []
-    summary: dict[str, Any] | None = None
+    summary: Summary | None = None
     for record in map(target.record, plan.shards):
         if record.shard:
             shards.append(record.shard)
         else:
             gaps.append(record.name)
-        if record.summary is not None:
-            summary = record.summary if summary is None else merge(summary, record.summary)
+        summary = merged([summary, record.summary])
     counts = {split: sum(shard.samples for shard in shards if shard.split == split) for split in SPLITS}
     return Manifest(
         name=target.name,

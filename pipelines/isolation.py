@@ -17,21 +17,21 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import groupby
+from itertools import groupby, repeat
 from multiprocessing.connection import Connection, Pipe
-from typing import Any, NamedTuple
+from typing import Any, Self
 
 from shard_tools.errors import Problem
 from shard_tools.storage import Blob, Storage
-from shard_tools.tar import encode_part, sample_members
 
 from .inputs.fetch import Fetcher, protocol
 from .inputs.sources import Source
 from .modality import Modality, Piece, Reject, Sample
 from .plan import Row, within
+from .samples import Encoder, Layout, Samples
 from .spool import Spool
 
 TOGETHER = 0.2  # seconds of results that are sent in one message
@@ -47,8 +47,8 @@ class Job:
 
     modality: a pickled Modality. timeout: seconds that an input may take for each of its results; stall: seconds after
     which somebody is told that it takes long. memory: bytes that it may take. rate: requests a second of this process,
-    None for any number. retries: of a request. captions: samples have a part txt. keep: an input that is turned away
-    leaves an absent sample. onto: root of the data set whose stored samples are the inputs, '' for files.
+    None for any number. retries: of a request. keep: an input that is turned away leaves an absent sample. onto: root
+    of the data set whose stored samples are the inputs, '' for files.
     """
 
     modality: bytes
@@ -57,43 +57,39 @@ class Job:
     memory: int
     rate: float | None
     retries: int
-    captions: bool = False
     keep: bool = False
     onto: str = ""
 
 
-class Encoded(NamedTuple):
-    """A built sample, whose members of the tar stand in a spool.
+class Died(Reject):
+    """The process ended in the middle of an input, which is turned away when that happens again."""
 
-    place, size: of them in the spool. row: of the index, see `ShardWriter.append`. summary: what it adds to the
-    statistics.
-    """
-
-    place: int
-    size: int
-    row: dict[str, Any]
-    summary: dict[str, Any] | None
-
-
-class Died(Exception):  # noqa: N818 - what happened, not whose fault it is
-    """The process ended in the middle of an input. Carries the Reject to give when it does so again."""
-
-    def __init__(self, reject: Reject) -> None:
-        super().__init__(str(reject))
-        self.reject = reject
+    @classmethod
+    def of(cls, code: int, job: Job) -> Self:
+        """Return what an exit code, or the negative of a signal, says of the input."""
+        if code == -signal.SIGALRM:
+            return cls("Timeout", f"took more than --timeout {job.timeout:g} seconds, twice")
+        if code == OUT_OF_MEMORY:
+            return cls("TooLarge", f"takes more than --memory {job.memory / 1e9:.3g} GB to decode")
+        if code == -signal.SIGKILL:
+            return cls("Crash", "its decoder was killed (SIGKILL), twice: most likely for want of memory")
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return cls("Crash", f"its decoder crashed ({how}), twice")
 
 
 class Isolated:
     """A job in a process of its own, started when first needed and again after a death.
 
     stalled: called with the name of an input and the seconds it has taken, now and then while it takes long.
-    peak: bytes of memory that a process took at most, so far. spool: holds the parts of the samples of the last build.
+    peak: bytes of memory that a process took at most, so far. samples: of the last build; the spool holds their
+    members.
     """
 
     def __init__(self, job: Job, stalled: Callable[[str, float], object] = lambda *_: None) -> None:
         self.job = job
         self.peak = 0
         self.spool = Spool()
+        self.samples: list[Samples] = []
         self._stalled = stalled
         self._in_order = True  # no question is open
         self._process: subprocess.Popen[bytes] | None = None
@@ -104,13 +100,19 @@ class Isolated:
         """Yield the pieces of each of some inputs, or why it has none."""
         return self._run("probe", sources)
 
-    def build(self, rows: Sequence[Row], classes: Mapping[str, int]) -> Iterator[Encoded | Reject]:
-        """Yield the sample, or why there is none, for each of some rows. What becomes of one depends on it alone.
+    def build(self, rows: Sequence[Row], layout: Layout) -> Iterator[Reject | None]:
+        """Build the samples of some rows and yield why there is none for a row, or None. One depends on its row alone.
 
-        classes: the number of each label; empty for samples without the part cls.
+        layout: of the data set, with the classes of these rows at least.
         """
         self.spool.clear()
-        return self._run("build", rows, classes)
+        self.samples = []
+        for row, reject in zip(rows, self._run("build", rows, layout), strict=True):
+            if isinstance(reject, Died) and self.job.keep:
+                encoder = Encoder(self.spool, layout)
+                encoder.add(encoder.absent, row)
+                self.samples.append(encoder.take())
+            yield reject
 
     def _run(self, what: str, items: Sequence[Source] | Sequence[Row], *more: Any) -> Iterator[Any]:
         """Yield what becomes of each item. One that ends the process twice is rejected.
@@ -128,7 +130,7 @@ class Isolated:
                 culprit = first + self._at()
                 if done == culprit == suspect:
                     done += 1
-                    yield death.reject
+                    yield death
                 suspect = culprit
 
     def close(self) -> None:
@@ -155,20 +157,21 @@ class Isolated:
                 while not self._connection.poll(self.job.stall):
                     waited += self.job.stall
                     self._stalled(items[self._at()].source, waited)
-                results, self.peak = self._connection.recv()
+                results, samples, self.peak = self._connection.recv()
                 missing -= len(results)
                 self._in_order = not missing
+                if samples:
+                    self.samples.append(samples)
+                    self.spool.end = samples.place + samples.size
                 for result in results:
                     if isinstance(result, Problem):  # not the input's fault
                         raise result
-                    if isinstance(result, Encoded):
-                        self.spool.end = result.place + result.size
                     yield result
         except (EOFError, ConnectionError):
             assert self._process
             code = self._process.wait()
             self.close()
-            raise Died(_verdict(code, self.job)) from None
+            raise Died.of(code, self.job) from None
 
     def _at(self) -> int:
         """Return the number of the item that the process is at."""
@@ -211,17 +214,6 @@ class Isolated:
         return failure
 
 
-def _verdict(code: int, job: Job) -> Reject:
-    if code == -signal.SIGALRM:
-        return Reject("Timeout", f"took more than --timeout {job.timeout:g} seconds, twice")
-    if code == OUT_OF_MEMORY:
-        return Reject("TooLarge", f"takes more than --memory {job.memory / 1e9:.3g} GB to decode")
-    if code == -signal.SIGKILL:
-        return Reject("Crash", "its decoder was killed (SIGKILL), twice: most likely for want of memory")
-    how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-    return Reject("Crash", f"its decoder crashed ({how}), twice")
-
-
 def serve(handle: int, place: int, spool: int) -> None:
     """Answer what is asked through a socket until it ends: this is what the process does.
 
@@ -253,7 +245,7 @@ def serve(handle: int, place: int, spool: int) -> None:
             ready.append(next(results))
             signal.setitimer(signal.ITIMER_REAL, 0)
             if number == len(items) - 1 or time.monotonic() - sent > TOGETHER:
-                connection.send((ready, _peak()))
+                connection.send((ready, server.samples(), _peak()))
                 ready, sent = [], time.monotonic()
 
 
@@ -262,10 +254,13 @@ class _Server:
 
     def __init__(self, job: Job, modality: Modality, folder: str, spool: Spool) -> None:
         self.job, self.modality, self.spool = job, modality, spool
+        self.encoder: Encoder | None = None
         self.fetcher = Fetcher(job.rate, job.retries, folder)
         self.blob = lru_cache(4)(lambda shard: Storage(job.onto).blob(f"shards/{shard}.tar"))
 
     def probe(self, sources: Sequence[Source]) -> Iterator[Any]:
+        """Yield the pieces of some inputs, or why there are none."""
+        self.encoder = None
         return map(self._pieces, sources)
 
     def _pieces(self, source: Source) -> Any:
@@ -279,23 +274,42 @@ class _Server:
         except Exception as error:
             return self._as_reject(error)
 
-    def build(self, rows: Sequence[Row], classes: Mapping[str, int]) -> Iterator[Any]:
-        """Yield what becomes of some rows. Where the modality gives up at one, the others are asked for anew."""
+    def build(self, rows: Sequence[Row], layout: Layout) -> Iterator[Any]:
+        """Yield None for a sample, or why there is none. Where the modality gives up, other rows are asked for anew."""
+        self.encoder = encoder = Encoder(self.spool, layout)
         for _, group in groupby(rows, key=lambda row: (row.source, row.path, row.offset)):
             own = list(group)
             while own:
-                results = self._layers(tuple(own)) if self.job.onto else self._samples(tuple(own))
+                results = self._results(tuple(own), encoder)
                 for row in list(own):
                     own.pop(0)
-                    try:
-                        result = next(results)
-                        yield result if isinstance(result, Reject) else self._encode(result, row, classes)
-                    except Exception as error:
-                        yield self._as_reject(error)
+                    reject, goes_on = self._take(results, row, encoder)
+                    if isinstance(reject, Reject) and self.job.keep:
+                        encoder.add(encoder.absent, row)
+                    yield reject
+                    if not goes_on:
                         break
 
-    def _encode(self, sample: Sample, row: Row, classes: Mapping[str, int]) -> Encoded:
-        return encode(sample, row, self.spool, classes, captions=self.job.captions)
+    def samples(self) -> Samples | None:
+        """Return the samples built since the last time."""
+        return self.encoder.take() if self.encoder else None
+
+    def _take(self, results: Iterator[Sample | Reject], row: Row, encoder: Encoder) -> tuple[Any, bool]:
+        """Take what becomes of a row; return (why there is no sample of it, or None; whether other results come)."""
+        try:
+            result = next(results)
+            if isinstance(result, Reject):
+                return result, True
+            encoder.add(result, row)
+        except Exception as error:
+            return self._as_reject(error), False
+        return None, True
+
+    def _results(self, rows: Sequence[Row], encoder: Encoder) -> Iterator[Sample | Reject]:
+        """Yield what becomes of some rows of one input."""
+        if not rows[0].path:
+            return repeat(encoder.absent)
+        return self._layers(rows) if self.job.onto else self._samples(rows)
 
     def _samples(self, rows: Sequence[Row]) -> Iterator[Sample | Reject]:
         """Yield what becomes of some rows of one file."""
@@ -335,35 +349,3 @@ def _peak() -> int:
     """
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) * 1024
-
-
-def facts_of(row: Row) -> dict[str, Any]:
-    """Return what the part json and the index say of any sample."""
-    facts = {name: getattr(row, name) for name in ("source", "label", "group", "start", "end")}
-    return {**facts, **(json.loads(row.columns) if row.columns else {})}
-
-
-def encode(sample: Sample, row: Row, spool: Spool, classes: Mapping[str, int], *, captions: bool) -> Encoded:
-    """Write a sample's members of the tar to a spool: json with what the engine knows, cls and txt where they are."""
-    facts, parts = facts_of(row), dict(sample.parts)
-    if "json" in parts:
-        parts["json"] = {**sample.parts["json"], **facts}  # type: ignore[dict-item]
-    if classes:
-        parts["cls"] = str(classes[row.label]).encode()
-    if captions:
-        parts["txt"] = row.caption.encode()
-    pieces, places = sample_members(row.key, {name: encode_part(name, value) for name, value in parts.items()})
-    index = {**facts, "key": row.key, "split": row.split, "shape": [int(n) for n in sample.shape], **places}
-    members = b"".join(pieces)
-    return Encoded(spool.append(members), len(members), index, sample.summary)
-
-
-def absent(parts: Sequence[str], facts: dict[str, Any]) -> Sample:
-    """Return the sample of a row that has no input: every part is empty but json, and its lattice has no cells.
-
-    facts: what json says of an absent sample.
-    """
-    empty: dict[str, Any] = {part: b"" for part in parts if part not in ("cls", "txt")}
-    if "json" in empty:
-        empty["json"] = facts
-    return Sample(empty, (0,), None)

@@ -1,12 +1,12 @@
-"""Sums that samples add up to, whatever the order of the workers.
+"""Sums that samples add up to, the same in whatever order they are added.
 
-A summary is nested dicts whose leaves are numbers or flat lists of numbers. Two merge by addition, except below the
+A summary is nested dicts whose leaves are numbers or flat lists of numbers. They merge by addition, except below the
 keys `min` and `max`, and `categories`: a list of dicts that say how often each value occurs, None for too many values.
-Summaries are merged in plan order, so that floating-point sums are the same in every build.
+What is added must be whole numbers, since sums of others depend on their order: `whole` makes some of sums.
 """
 
-import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -15,32 +15,52 @@ Summary = dict[str, Any]
 Categories = dict[str, int] | None
 
 MAX_CATEGORIES = 256
+ONE = 300  # the power of two that stands for 1: squares of the smallest float32 are still seen
 
 
-def merge(a: Any, b: Any, combine: Callable[[Any, Any], Any] = operator.add) -> Any:
-    """Return the summary of both. Keys that only one has are kept."""
-    if isinstance(a, dict):
-        both = {key: merge(a[key], b[key], COMBINED.get(key, combine)) for key in b if key in a}
-        return {**a, **b, **both}
-    return list(map(combine, a, b)) if isinstance(a, list) else combine(a, b)
+def whole(sums: np.ndarray) -> list[int]:
+    """Return sums of floats, finite and at most 1e200 in size, in units of 2⁻³⁰⁰."""
+    return list(map(int, (sums * 2.0**ONE).tolist()))
 
 
-def _merge_categories(a: Categories, b: Categories) -> Categories:
-    """Return how often each value occurs in both, None for more than MAX_CATEGORIES: so they do not fill the memory."""
-    if a is None or b is None:
-        return None
-    both = dict(a)
-    for value, count in b.items():
-        both[value] = both.get(value, 0) + count
-    return both if len(both) <= MAX_CATEGORIES else None
+def real(sums: list[int]) -> np.ndarray:
+    """Return sums in units of 2⁻³⁰⁰ as floats."""
+    return np.array([number / (1 << ONE) for number in sums])
 
 
-COMBINED: dict[str, Callable[[Any, Any], Any]] = {"min": min, "max": max, "categories": _merge_categories}
+def merged(summaries: Iterable[Summary | None]) -> Summary | None:
+    """Return the summary of all that are not None, None where all are."""
+    known = [summary for summary in summaries if summary is not None]
+    return merge(known) if known else None
+
+
+def merge(summaries: Sequence[Any], combine: Callable[[Any], Any] = sum) -> Any:
+    """Return the summary of all. Keys that only some have are kept. combine: numbers to one."""
+    if isinstance(summaries[0], dict):
+        keys = dict.fromkeys(chain.from_iterable(summaries))
+        return {key: merge([one[key] for one in summaries if key in one], COMBINED.get(key, combine)) for key in keys}
+    return list(map(combine, zip(*summaries, strict=True))) if isinstance(summaries[0], list) else combine(summaries)
+
+
+def _merge_categories(counted: Iterable[Categories]) -> Categories:
+    """Return how often each value occurs in all, None for more than MAX_CATEGORIES: so they do not fill the memory."""
+    total: dict[str, int] = {}
+    for counts in counted:
+        if counts is None:
+            return None
+        for value, count in counts.items():
+            total[value] = total.get(value, 0) + count
+        if len(total) > MAX_CATEGORIES:
+            return None
+    return total
+
+
+COMBINED: dict[str, Callable[[Any], Any]] = {"min": min, "max": max, "categories": _merge_categories}
 
 
 def mean_std(summary: Summary) -> dict[str, list[float]]:
     """Return {'mean': […], 'std': […]} of what `sums.moments` summed; std is at least 1e-6."""
     count = np.maximum(summary["count"], 1)
-    mean = np.asarray(summary["sum"]) / count
-    std = np.sqrt(np.maximum(np.asarray(summary["square"]) / count - mean**2, 1e-12))
+    mean = real(summary["sum"]) / count
+    std = np.sqrt(np.maximum(real(summary["square"]) / count - mean**2, 1e-12))
     return {"mean": mean.tolist(), "std": std.tolist()}

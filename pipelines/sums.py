@@ -3,23 +3,21 @@
 import numpy as np
 
 from pipelines.compiled import compiled
-from pipelines.statistics import Summary
+from pipelines.statistics import Summary, whole
 
 
 def moments(values: np.ndarray, one: float = 1.0) -> Summary:
-    """Return count, sum, sum of squares, min and max over the rows (NaN left out), as lists of C floats.
+    """Return count, sum, sum of squares, min and max over the rows (NaN left out), as lists of C numbers.
 
-    values: uint8, float32 or float64 [N, C]. one: the value that stands for 1, as 255 does in pictures. Sums of whole
-    numbers are exact.
+    values: uint8, float32 or float64 [N, C]. one: the value that stands for 1, as 255 does in pictures. Sums are as
+    `statistics.whole` has them.
     """
-    count, total, square, least, most = _moments(np.require(values, requirements="W"))
+    found = _moments(np.require(values, requirements="W"))
+    found /= np.array([[1.0], [one], [one**2], [one], [one]])
+    count, _, _, least, most = found.tolist()
     return {
-        "count": count.astype(int).tolist(),
-        "sum": (total / one).tolist(),
-        "square": (square / one**2).tolist(),
-        "min": (least / one).tolist(),
-        "max": (most / one).tolist(),
-    }
+        "count": list(map(int, count)), "sum": whole(found[1]), "square": whole(found[2]), "min": least, "max": most,
+    }  # fmt: skip
 
 
 @compiled(*(f"float64[:, ::1]({dtype}[:, :])" for dtype in ("uint8", "float32", "float64")))

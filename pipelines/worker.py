@@ -1,7 +1,7 @@
 """The tasks that Ray runs: probe some inputs, build a chunk of samples, write a shard."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,13 @@ import ray
 from shard_tools.writer import ShardWriter
 
 from .inputs.sources import Source
-from .isolation import Encoded, Isolated, Job, absent, encode
+from .isolation import Isolated, Job
 from .modality import Piece, Reject
 from .output import Record, write_record
 from .plan import to_rows
 from .rejects import Rejection
-from .statistics import merge
+from .samples import Layout, Samples
+from .statistics import Summary, merged
 
 RETRIES = 10  # of a task whose machine or process was lost: Ray runs it anew elsewhere
 
@@ -24,24 +25,11 @@ _isolated: Isolated | None = None  # a worker keeps its process from task to tas
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """What every sample of a data set is made of.
-
-    parts: names, sorted. columns: name → type. classes: labels. facts: what json says of an absent sample.
-    """
-
-    parts: Sequence[str]
-    columns: dict[str, str]
-    classes: Sequence[str]
-    facts: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
 class Payload:
     """The samples of a chunk and the bytes that they point to, uint8: Ray carries an array without copies."""
 
     data: np.ndarray
-    samples: list[Encoded]
+    samples: list[Samples]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,39 +71,25 @@ def build_chunk(job: Job, watch: Any, layout: Layout, planned: pa.Table) -> tupl
     process = _process(job, watch)
     rows = to_rows(planned)
     labels = {row.label for row in rows}  # a data set may have thousands
-    classes = {label: number for number, label in enumerate(layout.classes) if label in labels}
-    results = iter(list(process.build([row for row in rows if row.path], classes)))
-    samples: list[Encoded] = []
-    rejections: list[Rejection] = []
-    for row in rows:
-        result = next(results) if row.path else None
-        if isinstance(result, Encoded):
-            samples.append(result)
-            continue
-        if result:
-            rejections.append(Rejection.of(row, "build", result))
-        if not row.path or job.keep:
-            nothing = absent(layout.parts, layout.facts)
-            samples.append(encode(nothing, row, process.spool, classes, captions="txt" in layout.parts))
-    return Payload(process.spool.view(), samples), Chunk(len(samples), rejections, process.peak)
+    classes = {label: number for label, number in layout.classes.items() if label in labels}
+    rejects = list(process.build(rows, replace(layout, classes=classes)))
+    rejections = [Rejection.of(row, "build", reject) for row, reject in zip(rows, rejects, strict=True) if reject]
+    count = sum(len(samples.rows) for samples in process.samples)
+    return Payload(process.spool.view(), process.samples), Chunk(count, rejections, process.peak)
 
 
 @ray.remote(max_retries=RETRIES)
 def write_shard(
     root: str, name: str, layout: Layout, chunks: Sequence[ray.ObjectRef], rejections: list[Rejection]
 ) -> Record:
-    """Write and commit a shard of chunks that are ready, one at a time in memory, and its record.
-
-    The statistics are summed sample by sample in the order of the plan, so that they do not depend on the chunks.
-    """
-    summary = None
+    """Write and commit a shard of chunks that are ready, one at a time in memory, and its record."""
+    summary: Summary | None = None
     with ShardWriter(root, name, layout.parts, layout.columns) as writer:
         for chunk in chunks:
             payload = ray.get(chunk)
-            for sample in payload.samples:
-                writer.append(payload.data.data[sample.place : sample.place + sample.size], sample.row)
-                if sample.row["split"] == "train" and sample.summary is not None:
-                    summary = sample.summary if summary is None else merge(summary, sample.summary)
+            for samples in payload.samples:
+                writer.append(payload.data.data[samples.place : samples.place + samples.size], samples.rows)
+                summary = merged([summary, samples.summary])
         shard = writer.commit()
     record = Record(name, shard, summary, rejections)
     write_record(root, record)

@@ -62,22 +62,21 @@ def member(name: str, data: bytes) -> bytes:
 
 
 def sample_members(
-    key: str, parts: Mapping[str, bytes | memoryview]
+    key: str, parts: Mapping[str, bytes | memoryview], start: int = 0
 ) -> tuple[list[bytes | memoryview], dict[str, int]]:
-    """Return the members of a sample, its parts sorted, and where in them each part's bytes stand.
+    """Return the members of a sample, its parts sorted, and where each part's bytes stand.
 
-    The first are pieces that follow each other in the tar, the second PART.offset, from the first piece's first byte,
-    and PART.size for each part. Raises Problem for a wrong key, and see `header`.
+    The first are pieces that follow each other in the tar from `start` on, the second PART.offset and PART.size for
+    each part. Raises Problem for a wrong key, and see `header`.
     """
     check_key(key)
     pieces: list[bytes | memoryview] = []
     places: dict[str, int] = {}
-    end = 0
     for part in sorted(parts):
         size = len(parts[part])
-        places[f"{part}.offset"], places[f"{part}.size"] = end + BLOCK, size
+        places[f"{part}.offset"], places[f"{part}.size"] = start + BLOCK, size
         pieces += header(f"{key}.{part}", size), parts[part], bytes(padding(size))
-        end += BLOCK + size + padding(size)
+        start += BLOCK + size + padding(size)
     return pieces, places
 
 

@@ -2,17 +2,21 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .errors import Problem
 from .schema import Shard, index_schema
 from .storage import AtomicFile, atomic
 from .tar import END, PART, sample_members
+
+PIECE = 256 << 10  # bytes that are still in the processor's cache when they are used again
 
 
 class ShardWriter:
@@ -39,9 +43,10 @@ class ShardWriter:
         self._schema = index_schema(self.parts, columns or {})
         self._fields = {field for field in self._schema.names if not field.endswith((".offset", ".size"))}
         self._offsets = [f"{part}.offset" for part in self.parts]
-        self._columns = set(self._schema.names)
         self._rows: list[dict[str, Any]] = []
+        self._batches: list[pa.RecordBatch] = []
         self._keys: set[str] = set()
+        self._split = ""
         self._digest = hashlib.sha256()
         self._position = 0
         self._tar = AtomicFile(root, f"shards/{name}.tar")
@@ -57,43 +62,45 @@ class ShardWriter:
             raise Problem(f"{self.name}: sample {key} has parts {sorted(parts)}, its data set {self.parts}")
         if set(row) != self._fields or row["key"] != key:
             raise Problem(f"{self.name}: sample {key}: its index row must have {sorted(self._fields)} and this key")
-        pieces, places = sample_members(key, parts)
-        self.append(b"".join(pieces), {**row, **places})
+        pieces, places = sample_members(key, parts, self._position)
+        self._claim([key], [row["split"]])
+        self._write(b"".join(pieces))
+        self._rows.append({**row, **places})
 
-    def append(self, members: bytes | memoryview, row: Mapping[str, Any]) -> None:
-        """Append a sample whose members `tar.sample_members` made, somewhere else perhaps.
+    def append(self, members: bytes | memoryview, rows: pa.RecordBatch) -> None:
+        """Append samples whose members `tar.sample_members` made, somewhere else perhaps.
 
-        members: its pieces joined. row: as `add` has it, and the places of the parts. What stands in the members is not
-        looked at again. Raises Problem for a row without some field, a key that comes twice and another split.
+        members: their pieces joined. rows: of `schema.index_schema`, a row a sample, with the places of the parts in
+        the members. What stands there is not looked at again. Raises Problem for rows of another schema or with empty
+        cells, a key that comes twice and another split.
         """
-        if row.keys() != self._columns:
-            raise Problem(f"{self.name}: a sample's index row must have {sorted(self._columns)}")
-        key = row["key"]
-        if key in self._keys:
-            raise Problem(f"{self.name}: key {key} comes twice")
-        if self._rows and row["split"] != self._rows[0]["split"]:
-            raise Problem(f"{self.name}: sample {key} is of {row['split']}; a shard has one split")
-        start = self._position
+        if not rows.schema.equals(self._schema) or any(column.null_count for column in rows.columns):
+            raise Problem(f"{self.name}: the index rows of samples must have {self._schema.names}, and no empty cells")
+        self._claim(rows["key"].to_pylist(), rows["split"].unique().to_pylist())
+        self._collect()
+        for column in self._offsets:
+            number = self._schema.get_field_index(column)
+            rows = rows.set_column(number, self._schema[number], pc.add(rows[column], self._position))
         self._write(members)
-        self._keys.add(key)
-        self._rows.append({**row, **{place: row[place] + start for place in self._offsets}})
+        self._batches.append(rows)
 
     def commit(self) -> Shard | None:
         """Put the shard and its index in place and return its manifest entry; None, and no file, without samples."""
-        if not self._rows:
+        if not self._keys:
             self.abort()
             return None
+        self._collect()
         self._write(END)
         self._tar.sync()
         with atomic(self.root, f"index/{self.name}.parquet") as file:
-            pq.write_table(pa.Table.from_pylist(self._rows, self._schema), file)
+            pq.write_table(pa.Table.from_batches(self._batches).combine_chunks(), file)
         self._tar.commit()
         return Shard(
             name=f"{self.name}.tar",
-            split=self._rows[0]["split"],
+            split=self._split,
             sha256=self._digest.hexdigest(),
             bytes=self._position,
-            samples=len(self._rows),
+            samples=len(self._keys),
         )
 
     def abort(self) -> None:
@@ -109,6 +116,28 @@ class ShardWriter:
         self.abort()
 
     def _write(self, data: bytes | memoryview) -> None:
-        self._tar.file.write(data)
-        self._digest.update(data)
+        for start in range(0, len(data), PIECE):
+            piece = data[start : start + PIECE]
+            self._digest.update(piece)
+            self._tar.file.write(piece)
         self._position += len(data)
+
+    def _claim(self, keys: Sequence[str], splits: Sequence[str]) -> None:
+        """Take keys of new samples. Raises Problem where one is taken, or a split is not that of the shard."""
+        if taken := (self._keys.intersection(keys) or _twice(keys)):
+            raise Problem(f"{self.name}: key {min(taken)} comes twice")
+        if len(own := {*splits, self._split} - {""}) > 1:
+            raise Problem(f"{self.name}: sample {keys[0]} is of {max(own - {self._split})}; a shard has one split")
+        self._split = max(own, default="")
+        self._keys.update(keys)
+
+    def _collect(self) -> None:
+        """Make a batch of the rows that `add` has left."""
+        if self._rows:
+            self._batches.append(pa.RecordBatch.from_pylist(self._rows, self._schema))
+            self._rows = []
+
+
+def _twice(keys: Sequence[str]) -> set[str]:
+    """Return the keys that come more than once."""
+    return {key for key, count in Counter(keys).items() if count > 1}

@@ -1,7 +1,6 @@
 """The LiDAR builder: what it stores of a sweep, what it turns away, and whether the ground is the ground."""
 
 import os
-from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -197,7 +196,7 @@ def test_statistics_are_those_of_all_decoded_points(tmp_path):
     for seed in range(3):
         street(200, seed).tofile(tmp_path / f"{seed}.bin")
         samples.append(build(tmp_path / f"{seed}.bin"))
-    found = Lidar(Options()).statistics(reduce(merge, [sample.summary for sample in samples]))
+    found = Lidar(Options()).statistics(merge([sample.summary for sample in samples]))
     points = np.concatenate([decode(sample.parts["points.npy"]) for sample in samples])
     np.testing.assert_allclose(found["mean"], points.mean(0), atol=1e-4)
     np.testing.assert_allclose(found["std"], points.std(0), rtol=1e-4)

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from hypothesis import strategies as st
 from pipelines.modality import Piece, Reject, Sample
 from pipelines.modality import table as table_module
 from pipelines.modality.table import ROWS, SUFFIXES, Options, Table, table_id
-from pipelines.statistics import merge
+from pipelines.statistics import merge, real
 from pipelines.tables import columnar, jsonlines, separated
 
 
@@ -62,7 +61,7 @@ def reject(path: Path) -> Reject:
 
 def statistics(path: Path) -> dict[str, Any]:
     _, samples = build(path)
-    (found,) = Table(Options()).statistics(reduce(merge, [sample.summary for sample in samples]))["tables"].values()
+    (found,) = Table(Options()).statistics(merge([sample.summary for sample in samples]))["tables"].values()
     return found
 
 
@@ -520,8 +519,8 @@ def test_sums_of_blocks_are_those_of_their_cells(tmp_path):
         known = values[block][np.abs(values[block]) < 1e38]
         (found,) = sample.summary["tables"].values()
         assert [found["numbers"][key][0] for key in ("count", "min", "max")] == [len(known), known.min(), known.max()]
-        assert found["numbers"]["sum"][0] == pytest.approx(known.sum())
-        assert found["numbers"]["square"][0] == pytest.approx((known**2).sum())
+        assert real(found["numbers"]["sum"]) == pytest.approx([known.sum()])
+        assert real(found["numbers"]["square"]) == pytest.approx([(known**2).sum()])
         assert found["missing"] == [len(values[block]) - len(known), words[block].count(None), 0, 0]
         assert found["categories"] == [
             Counter(word for word in words[block] if word),

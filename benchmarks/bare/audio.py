@@ -1,7 +1,6 @@
 """Sound → 16 kHz mono → Kaldi filter banks of 128 mels in windows of 1024 frames, float16."""
 
-import io
-from collections.abc import Callable
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,11 +10,13 @@ import torch
 from torchaudio.compliance import kaldi
 from torchaudio.transforms import Resample
 
+from benchmarks.bare import Bare, Made, npy
+
 RATE = 16_000
 WINDOW = 1024 * RATE // 100
 
 
-def soundfile_torchaudio(path: Path) -> int:
+def soundfile_torchaudio(path: Path) -> Iterator[Made]:
     wave, rate = soundfile.read(path, dtype="float32", always_2d=True)
     mono = torch.from_numpy(wave.mean(axis=1))
     if rate != RATE:
@@ -32,8 +33,7 @@ def soundfile_torchaudio(path: Path) -> int:
             use_energy=False,
             htk_compat=True,
         )
-        np.save(io.BytesIO(), mel.numpy().astype(np.float16))
-    return len(windows)
+        yield 1, {"mel.npy": npy(mel.numpy().astype(np.float16))}
 
 
 @lru_cache
@@ -41,4 +41,4 @@ def _resampler(rate: int) -> Resample:
     return Resample(rate, RATE)
 
 
-CANDIDATES: dict[str, Callable[[Path], int]] = {"soundfile + torchaudio": soundfile_torchaudio}
+CANDIDATES: dict[str, Bare] = {"soundfile + torchaudio": soundfile_torchaudio}

@@ -1,6 +1,6 @@
 """CSV → typed columns, mixed rows and what each column holds → Arrow IPC streams of 256 rows."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +9,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
+from benchmarks.bare import Bare, Made
+
 ROWS = 256
 MISSING = ["", "?", "NA", "NaN", "nan", "null"]
 
 
-def pyarrow(path: Path) -> int:
+def pyarrow(path: Path) -> Iterator[Made]:
     return _build(_parse(path))
 
 
-def duckdb(path: Path) -> int:
+def duckdb(path: Path) -> Iterator[Made]:
     import duckdb
 
     with duckdb.connect(config={"threads": 1}) as connection:
-        return _build(connection.read_csv(str(path), na_values=MISSING).to_arrow_table())
+        yield from _build(connection.read_csv(str(path), na_values=MISSING).to_arrow_table())
 
 
 def _parse(path: Path) -> pa.Table:
@@ -29,11 +31,15 @@ def _parse(path: Path) -> pa.Table:
     return csv.read_csv(path, csv.ReadOptions(use_threads=False), convert_options=convert)
 
 
-def _build(table: pa.Table) -> int:
+def _build(table: pa.Table) -> Iterator[Made]:
     mixed = table.take(pa.array(np.random.default_rng(0).permutation(table.num_rows)))
     for column in mixed.columns:
         _describe(column)
-    return _write(mixed)
+    for start in range(0, mixed.num_rows, ROWS):
+        block = mixed.slice(start, ROWS).combine_chunks()
+        with pa.ipc.new_stream(stream := pa.BufferOutputStream(), block.schema) as writer:
+            writer.write_table(block)
+        yield 1, {"arrow": stream.getvalue().to_pybytes()}
 
 
 def _describe(column: pa.ChunkedArray) -> tuple[Any, ...]:
@@ -46,13 +52,4 @@ def _describe(column: pa.ChunkedArray) -> tuple[Any, ...]:
     return column.null_count, pc.count(column), pc.mean(column), pc.stddev(column), pc.min_max(column)
 
 
-def _write(table: pa.Table) -> int:
-    blocks = range(0, table.num_rows, ROWS)
-    for start in blocks:
-        block = table.slice(start, ROWS).combine_chunks()
-        with pa.ipc.new_stream(pa.BufferOutputStream(), block.schema) as writer:
-            writer.write_table(block)
-    return len(blocks)
-
-
-CANDIDATES: dict[str, Callable[[Path], int]] = {"PyArrow": pyarrow, "DuckDB": duckdb}
+CANDIDATES: dict[str, Bare] = {"PyArrow": pyarrow, "DuckDB": duckdb}

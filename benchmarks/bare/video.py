@@ -1,7 +1,7 @@
 """Decode all frames → shorter side 256 → H.264 clips of the builder's length and settings, at a rate of frames."""
 
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from functools import partial
 from itertools import chain, islice
@@ -11,6 +11,7 @@ import av
 from av.video.frame import PictureType, VideoFrame
 from av.video.reformatter import VideoReformatter
 
+from benchmarks.bare import Bare, Made
 from pipelines.media.clips import SCALING, X264, payload_size
 from pipelines.media.frames import pixel_aspect, square
 
@@ -18,8 +19,8 @@ SIZE = 256
 FRAMES = 64  # of a clip
 
 
-def pyav(path: Path, rate: float) -> int:
-    """Return the frames encoded: the first at or after each tick of the rate, or all where the source is slower."""
+def pyav(path: Path, rate: float) -> Iterator[Made]:
+    """Yield clips of the first frame at or after each tick of the rate, or of all where the source is slower."""
     with av.open(str(path), metadata_errors="replace") as source:
         stream = source.streams.best("video")
         stream.codec_context.thread_count = 1
@@ -28,7 +29,8 @@ def pyav(path: Path, rate: float) -> int:
         coded = stream.codec_context.width, stream.codec_context.height
         size = payload_size(*square(*coded, pixel_aspect(stream)), SIZE)
         frames = _scaled(source.decode(stream), max(1.0, float(own) / rate), size)
-        return sum(_encode(chain([first], islice(frames, FRAMES - 1)), size, ticks) for first in frames)
+        for first in frames:
+            yield _encode(chain([first], islice(frames, FRAMES - 1)), size, ticks)
 
 
 def _scaled(decoded: Iterable[VideoFrame], step: float, size: tuple[int, int]) -> Iterator[VideoFrame]:
@@ -39,10 +41,9 @@ def _scaled(decoded: Iterable[VideoFrame], step: float, size: tuple[int, int]) -
             yield scaler.reformat(frame, *size, "yuv420p", interpolation=SCALING, threads=1)
 
 
-def _encode(frames: Iterable[VideoFrame], size: tuple[int, int], rate: Fraction) -> int:
-    """Return how many frames the clip has."""
-    count, tick = 0, 1 / rate
-    with av.open(io.BytesIO(), "w", "mp4") as clip:
+def _encode(frames: Iterable[VideoFrame], size: tuple[int, int], rate: Fraction) -> Made:
+    count, tick, file = 0, 1 / rate, io.BytesIO()
+    with av.open(file, "w", "mp4") as clip:
         out = clip.add_stream("libx264", rate=rate, options=X264)
         out.width, out.height, out.pix_fmt = *size, "yuv420p"
         out.codec_context.thread_count = 1
@@ -50,8 +51,8 @@ def _encode(frames: Iterable[VideoFrame], size: tuple[int, int], rate: Fraction)
             frame.pts, frame.time_base, frame.pict_type = count - 1, tick, PictureType.NONE
             clip.mux(out.encode(frame))
         clip.mux(out.encode())
-    return count
+    return count, {"mp4": file.getvalue()}
 
 
-def candidates(rate: float) -> dict[str, Callable[[Path], int]]:
+def candidates(rate: float) -> dict[str, Bare]:
     return {"PyAV": partial(pyav, rate=rate)}

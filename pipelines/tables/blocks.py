@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.compiled import compiled
+from pipelines.statistics import whole
 
 from .source import FLOAT32_MAX
 
@@ -26,14 +27,14 @@ def moments(
     first, uint8 [rows / 8]).
 
     columns: float64 [rows] each; not known are NaN, infinity and what is beyond float32. starts: of the blocks, int64
-    [blocks].
+    [blocks]. Sums are as `statistics.whole` has them.
     """
     found: dict[str, list[np.ndarray]] = {key: [] for key in ("count", "sum", "square", "min", "max")}
     zeroed = []
     for column in columns:
         values = np.require(column, requirements="W")
         count, least, most, known = _known(values, np.append(starts, len(values)))
-        sums = np.add.reduceat(values, starts), np.add.reduceat(values * values, starts)
+        sums = (np.array(whole(np.add.reduceat(own, starts)), object) for own in (values, values * values))
         for key, own in zip(found, (count, *sums, least, most), strict=True):
             found[key].append(own)
         zeroed.append((values, known))
