@@ -12,7 +12,7 @@ from pydantic import Field
 
 from pipelines.layers import motion, saliency
 from pipelines.layers.pool import shrink_plane
-from pipelines.media.clips import Sampler, Scaler, decode_clip, encode_clip, payload_size
+from pipelines.media.clips import X264, Sampler, Scaler, decode_clip, encode_clip, payload_size
 from pipelines.media.codec import duration, reason
 from pipelines.media.frames import Video as Frames
 from pipelines.media.frames import frame_rate, open_video, pixel_aspect, square
@@ -70,7 +70,11 @@ class Video(Modality[Options]):
         "saliency": saliency.SPEC.model_copy(update={"cell": [1, CELL, CELL]}),
     }
     parts = {  # noqa: RUF012
-        "mp4": Part(description="H.264 High, yuv420p, GOP 16, no B-frames, one reference, even sides", unit="pixel"),
+        "mp4": Part(
+            description=f"H.264 High (x264 {X264['preset']}, crf {X264['crf']}), yuv420p, GOP 16, no B-frames, one "
+            "reference, even sides",
+            unit="pixel",
+        ),
         "json": Part(description="source, label, group, start, end, " + ", ".join(facts)),
     }
 
