@@ -66,7 +66,7 @@ class Encoder:
         self._summaries: list[Summary | None] = []
 
     def add(self, sample: Sample, row: Row) -> None:
-        """Take a sample: json gets what the engine knows, and cls and txt are added where a data set has them besides.
+        """Take a sample: json gets what the engine knows; cls and txt are added where it has none but should.
 
         Raises Problem for parts that are not those of the data set, and see `tar.sample_members`; what was taken before
         is then as it was.

@@ -15,17 +15,17 @@ Summary = dict[str, Any]
 Categories = dict[str, int] | None
 
 MAX_CATEGORIES = 256
-ONE = 300  # the power of two that stands for 1: squares of the smallest float32 are still seen
+UNITS = 2.0**300  # of a sum that stand for 1: squares of the smallest float32 are still seen
 
 
-def whole(sums: np.ndarray) -> list[int]:
+def whole(sums: Iterable[float]) -> list[int]:
     """Return sums of floats, finite and at most 1e200 in size, in units of 2⁻³⁰⁰."""
-    return list(map(int, (sums * 2.0**ONE).tolist()))
+    return [int(number * UNITS) for number in sums]
 
 
 def real(sums: list[int]) -> np.ndarray:
     """Return sums in units of 2⁻³⁰⁰ as floats."""
-    return np.array([number / (1 << ONE) for number in sums])
+    return np.array([number / int(UNITS) for number in sums])
 
 
 def merged(summaries: Iterable[Summary | None]) -> Summary | None:

@@ -1,6 +1,7 @@
 """Moments of the many numbers of pictures, sounds and sweeps, compiled."""
 
 import numpy as np
+from numba import float32, float64, types, uint8
 
 from pipelines.compiled import compiled
 from pipelines.statistics import Summary, whole
@@ -12,16 +13,12 @@ def moments(values: np.ndarray, one: float = 1.0) -> Summary:
     values: uint8, float32 or float64 [N, C]. one: the value that stands for 1, as 255 does in pictures. Sums are as
     `statistics.whole` has them.
     """
-    found = _moments(np.require(values, requirements="W"))
-    found /= np.array([[1.0], [one], [one**2], [one], [one]])
-    count, _, _, least, most = found.tolist()
-    return {
-        "count": list(map(int, count)), "sum": whole(found[1]), "square": whole(found[2]), "min": least, "max": most,
-    }  # fmt: skip
+    count, total, square, least, most = _moments(values, one).tolist()
+    return {"count": list(map(int, count)), "sum": whole(total), "square": whole(square), "min": least, "max": most}
 
 
-@compiled(*(f"float64[:, ::1]({dtype}[:, :])" for dtype in ("uint8", "float32", "float64")))
-def _moments(values: np.ndarray) -> np.ndarray:
+@compiled(*(float64[:, ::1](types.Array(dtype, 2, "A", readonly=True), float64) for dtype in (uint8, float32, float64)))
+def _moments(values: np.ndarray, one: float) -> np.ndarray:
     """Return [count, sum, sum of squares, min, max] of each column, [5, C]: a column after the other, in one pass."""
     found = np.empty((5, values.shape[1]))
     for column in range(values.shape[1]):
@@ -33,6 +30,6 @@ def _moments(values: np.ndarray) -> np.ndarray:
                 total += value
                 square += value * value
                 least, most = min(least, value), max(most, value)
-        found[0, column], found[1, column], found[2, column] = count, total, square
-        found[3, column], found[4, column] = least, most
+        found[0, column], found[1, column], found[2, column] = count, total / one, square / one**2
+        found[3, column], found[4, column] = least / one, most / one
     return found

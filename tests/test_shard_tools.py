@@ -22,15 +22,19 @@ from shard_data import PARTS, make_dataset, make_samples
 
 import shard_tools
 from shard_tools.manifest import read_manifest, write_manifest
-from shard_tools.schema import Manifest
+from shard_tools.schema import Manifest, index_schema
 from shard_tools.storage import remove_leftovers
-from shard_tools.tar import END, decode_part, encode_part, member, split_name
+from shard_tools.tar import END, decode_part, encode_part, member, sample_members, split_name
 from shard_tools.verify import verify
 from shard_tools.writer import ShardWriter
 
 # Shards made by earlier versions must stay what they are: change this only together with the format's number.
 GOLDEN = "5e2ad3aa35452df4a2d5a1ebba05fc6be135d1207f91ade3decd9f19c4a5bfab"
 ROW = {"split": "train", "label": "", "group": "g", "shape": [1], "source": "s", "start": 0.0, "end": -1.0}
+ENCODED = {
+    "x.npy": encode_part("x.npy", np.arange(6, dtype=np.int16).reshape(2, 3)),
+    "json": encode_part("json", {"b": 1.5, "a": "é"}),
+}
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +45,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def write(root: Path, name: str = "train-000000") -> ShardWriter:
     writer = ShardWriter(root, name, ["json", "x.npy"])
     for key in ("a-0", "b_1"):
-        parts = {"x.npy": np.arange(6, dtype=np.int16).reshape(2, 3), "json": {"b": 1.5, "a": "é"}}
-        writer.add(key, {name: encode_part(name, value) for name, value in parts.items()}, {"key": key, **ROW})
+        writer.add(key, ENCODED, {"key": key, **ROW})
     return writer
 
 
@@ -86,6 +89,49 @@ def test_writer_refuses_what_is_against_the_format(tmp_path: Path, key: str, par
             writer.add(key, parts, row)
         shard = writer.commit()
     assert shard is not None and shard.sha256 == GOLDEN  # a refused sample leaves no trace
+
+
+def bulk(keys: list[str], **other: list) -> tuple[bytes, pa.RecordBatch]:
+    """Return the members of the samples of `write` under some keys, and their rows of the index."""
+    pieces, rows = [], []
+    for key in keys:
+        own, places = sample_members(key, ENCODED, sum(map(len, pieces)))
+        pieces += own
+        rows.append({"key": key, **ROW, **places})
+    columns = pa.RecordBatch.from_pylist(rows, index_schema(["json", "x.npy"], {})).to_pydict()
+    return b"".join(pieces), pa.RecordBatch.from_pydict({**columns, **other}, index_schema(["json", "x.npy"], {}))
+
+
+@pytest.mark.parametrize("groups", [["cdef"], ["c", "def"], ["cd", "", "ef"], ["cde", "f"]])
+def test_bytes_do_not_depend_on_how_many_samples_come_at_once(tmp_path: Path, groups: list[str]) -> None:
+    with write(tmp_path / "one") as one, write(tmp_path / "bulk") as other:
+        for key in "cdefg":
+            one.add(key, ENCODED, {"key": key, **ROW})
+        for keys in groups:
+            other.append(*bulk(list(keys)))
+        other.add("g", ENCODED, {"key": "g", **ROW})
+        assert one.commit() == other.commit()
+    indexes = [(tmp_path / name / "index" / "train-000000.parquet").read_bytes() for name in ("one", "bulk")]
+    assert indexes[0] == indexes[1]
+
+
+@pytest.mark.parametrize(
+    ("keys", "other", "says"),
+    [
+        (["c", "c"], {}, "c comes twice"),
+        (["c", "b_1"], {}, "b_1 comes twice"),
+        (["c", "d"], {"split": ["train", "val"]}, "one split"),
+        (["c", "d"], {"label": ["", None]}, "no empty cells"),
+    ],
+)
+def test_writer_refuses_many_samples_for_one_that_is_wrong(
+    tmp_path: Path, keys: list[str], other: dict, says: str
+) -> None:
+    with write(tmp_path) as writer:
+        with pytest.raises(shard_tools.Problem, match=says):
+            writer.append(*bulk(keys, **other))
+        shard = writer.commit()
+    assert shard is not None and shard.sha256 == GOLDEN
 
 
 @given(arrays(scalar_dtypes(), array_shapes(min_dims=0, min_side=0)))

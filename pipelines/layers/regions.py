@@ -83,8 +83,8 @@ def _differences(smooth: np.ndarray) -> np.ndarray:
 
 
 @njit
-def _edges(differences: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the edges by their difference, the least first: two cells and the difference, each uint32 [n]."""
+def _ordered(differences: np.ndarray) -> np.ndarray:
+    """Return the edges by their difference, the least first: cell * 4 + direction, uint32 [n]."""
     _, height, width = differences.shape
     cells = np.uint32(height * width)
     flat = differences.reshape(4, cells)
@@ -94,33 +94,29 @@ def _edges(differences: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
             starts[difference + 1] += 1
     for value in range(1, len(starts)):
         starts[value] += starts[value - 1]
-    edges = np.empty((3, starts[-1]), np.uint32)
-    first, second, weight = edges[0], edges[1], edges[2]
-    for direction, step in enumerate((1, width - 1, width, width + 1)):
+    edges = np.empty(starts[-1], np.uint32)
+    for direction in range(np.uint32(4)):
         for cell in range(cells):
             difference = flat[direction, cell]
             if difference != NO_EDGE:
-                place = starts[difference]
+                edges[starts[difference]] = cell * np.uint32(4) + direction
                 starts[difference] += 1
-                first[place], second[place], weight[place] = cell, cell + step, difference
-    return first, second, weight
+    return edges
 
 
 @njit
-def _find(parents: np.ndarray, cell: int) -> int:
-    """Return the root of a cell's tree, and halve the way to it."""
-    while parents[cell] != cell:
-        parents[cell] = parents[parents[cell]]
-        cell = parents[cell]
-    return cell
+def _join(names: np.ndarray, following: np.ndarray, sizes: np.ndarray, a: int, b: int) -> int:
+    """Make one region of those named a and b, give it the name of the larger and return that.
 
-
-@njit
-def _join(parents: np.ndarray, sizes: np.ndarray, a: int, b: int) -> int:
-    """Make one tree of those with the roots a and b, and return its root."""
+    names: of each cell's region, one of its cells. following: the next cell of the same region, in a ring.
+    """
     if sizes[a] < sizes[b]:
         a, b = b, a
-    parents[b] = a
+    cell = b
+    for _ in range(sizes[b]):
+        names[cell] = a
+        cell = following[cell]
+    following[a], following[b] = following[b], following[a]  # two rings become one
     sizes[a] += sizes[b]
     return a
 
@@ -129,32 +125,39 @@ def _join(parents: np.ndarray, sizes: np.ndarray, a: int, b: int) -> int:
 def _segment(reduced: np.ndarray) -> np.ndarray:
     height, width, _ = reduced.shape
     cells = height * width
-    first, second, weight = _edges(_differences(_smooth(reduced)))
-    parents = np.arange(cells).astype(np.uint32)
+    differences = _differences(_smooth(reduced))
+    edges = _ordered(differences)
+    flat = differences.reshape(4, cells)
+    steps = np.array([1, width - 1, width, width + 1], np.uint32)
+    names = np.arange(cells).astype(np.uint32)
+    following = names.copy()
     sizes = np.ones(cells, np.uint32)
     tolerance = np.full(cells, SCALE * UNIT, np.uint32)  # the largest difference inside, and SCALE / size
     borders = np.uint32(0)
-    for edge in range(np.uint32(len(weight))):
-        a, b = _find(parents, first[edge]), _find(parents, second[edge])
+    for edge in edges:
+        cell, direction = edge >> np.uint32(2), edge & np.uint32(3)
+        a, b = names[cell], names[cell + steps[direction]]
         if a == b:
             continue
-        if weight[edge] <= min(tolerance[a], tolerance[b]):
-            root = _join(parents, sizes, a, b)
-            tolerance[root] = weight[edge] + SCALE * UNIT // sizes[root]
+        weight = flat[direction, cell]
+        if weight <= min(tolerance[a], tolerance[b]):
+            a = _join(names, following, sizes, a, b)
+            tolerance[a] = weight + SCALE * UNIT // sizes[a]
         else:  # one of the two may still be too small to stay
-            first[borders], second[borders] = a, b
+            edges[borders] = edge
             borders += np.uint32(1)
-    for edge in range(borders):
-        a, b = _find(parents, first[edge]), _find(parents, second[edge])
+    for edge in edges[:borders]:
+        cell, direction = edge >> np.uint32(2), edge & np.uint32(3)
+        a, b = names[cell], names[cell + steps[direction]]
         if a != b and min(sizes[a], sizes[b]) < MIN_SIZE:
-            _join(parents, sizes, a, b)
+            _join(names, following, sizes, a, b)
     labels = np.empty(cells, np.uint16)
-    known = np.zeros(cells, np.uint32)  # label + 1 of a root
+    known = np.zeros(cells, np.uint32)  # label + 1 of a name
     count = 0
-    for cell in range(cells):
-        root = _find(parents, cell)
-        if known[root] == 0:
+    for cell in range(np.uint32(cells)):
+        name = names[cell]
+        if known[name] == 0:
             count += 1
-            known[root] = count
-        labels[cell] = min(known[root] - 1, 65535)
+            known[name] = count
+        labels[cell] = min(known[name] - 1, 65535)
     return labels.reshape(height, width)

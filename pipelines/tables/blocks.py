@@ -34,7 +34,7 @@ def moments(
     for column in columns:
         values = np.require(column, requirements="W")
         count, least, most, known = _known(values, np.append(starts, len(values)))
-        sums = (np.array(whole(np.add.reduceat(own, starts)), object) for own in (values, values * values))
+        sums = (np.array(whole(np.add.reduceat(own, starts).tolist()), object) for own in (values, values * values))
         for key, own in zip(found, (count, *sums, least, most), strict=True):
             found[key].append(own)
         zeroed.append((values, known))
