@@ -1,9 +1,9 @@
 """Decoding in a process of its own: an input that crashes, hangs or eats memory ends that process and nothing else.
 
-The worker asks, the process answers: what becomes of each item by messages, the bytes of samples through a file in
-memory (`spool`). The deadline is a timer of the kernel in the process itself (SIGALRM with its default action): nobody
-need watch it, and it ends a decoder that holds Python's lock, too. The bound on memory is the kernel's as well
-(RLIMIT_DATA): beyond it an allocation fails.
+The worker asks, the process answers: what becomes of items, and what is to be known of samples, by messages, the bytes
+of samples through a file in memory (`spool`). The deadline is a timer of the kernel in the process itself (SIGALRM with
+its default action): nobody need watch it, and it ends a decoder that holds Python's lock, too. The bound on memory is
+the kernel's as well (RLIMIT_DATA): beyond it an allocation fails.
 """
 
 import errno
@@ -23,6 +23,8 @@ from functools import lru_cache
 from itertools import groupby, repeat
 from multiprocessing.connection import Connection, Pipe
 from typing import Any, Self
+
+import pyarrow as pa
 
 from shard_tools.errors import Problem
 from shard_tools.storage import Blob, Storage
@@ -117,11 +119,13 @@ class Isolated:
     def _run(self, what: str, items: Sequence[Source] | Sequence[Row], *more: Any) -> Iterator[Any]:
         """Yield what becomes of each item. One that ends the process twice is rejected.
 
-        What the process had not sent yet when it ended is asked for again, then the suspect, first in its turn.
+        What the process had not sent yet when it ended is asked for again, then the suspect, alone.
         """
         done, suspect = 0, -1
         while done < len(items):
-            first, end = done, suspect if suspect > done else len(items)
+            first, end = done, len(items)
+            if suspect >= done:  # what comes before it together, then itself alone
+                end = max(suspect, done + 1)
             try:
                 for result in self._ask(what, items[first:end], *more):
                     done += 1
@@ -160,6 +164,8 @@ class Isolated:
                 results, samples, self.peak = self._connection.recv()
                 missing -= len(results)
                 self._in_order = not missing
+                if isinstance(samples, Problem):
+                    raise samples
                 if samples:
                     self.samples.append(samples)
                     self.spool.end = samples.place + samples.size
@@ -167,7 +173,7 @@ class Isolated:
                     if isinstance(result, Problem):  # not the input's fault
                         raise result
                     yield result
-        except (EOFError, ConnectionError):
+        except (EOFError, OSError):  # OSError: in the middle of a message
             assert self._process
             code = self._process.wait()
             self.close()
@@ -228,6 +234,7 @@ def serve(handle: int, place: int, spool: int) -> None:
     except Exception as error:
         connection.send(f"{type(error).__name__}: {error}")
         return
+    pa.array([0])  # the first one looks for pandas, which takes a second: now, and not at an input's cost
     connection.send("")
     resource.setrlimit(resource.RLIMIT_DATA, (job.memory, job.memory))
     while True:
@@ -283,27 +290,36 @@ class _Server:
                 results = self._results(tuple(own), encoder)
                 for row in list(own):
                     own.pop(0)
-                    reject, goes_on = self._take(results, row, encoder)
-                    if isinstance(reject, Reject) and self.job.keep:
-                        encoder.add(encoder.absent, row)
+                    reject, goes_on = self._accept(results, row, encoder)
                     yield reject
                     if not goes_on:
                         break
 
-    def samples(self) -> Samples | None:
-        """Return the samples built since the last time."""
-        return self.encoder.take() if self.encoder else None
-
-    def _take(self, results: Iterator[Sample | Reject], row: Row, encoder: Encoder) -> tuple[Any, bool]:
-        """Take what becomes of a row; return (why there is no sample of it, or None; whether other results come)."""
+    def samples(self) -> Samples | Problem | None:
+        """Return the samples built since the last time, or why they do not go together."""
         try:
-            result = next(results)
-            if isinstance(result, Reject):
-                return result, True
-            encoder.add(result, row)
+            return self.encoder.take() if self.encoder else None
+        except MemoryError:
+            os._exit(OUT_OF_MEMORY)
         except Exception as error:
-            return self._as_reject(error), False
-        return None, True
+            return Problem(f"samples of {self.modality.name} do not go together: {type(error).__name__}: {error}")
+
+    def _accept(self, results: Iterator[Sample | Reject], row: Row, encoder: Encoder) -> tuple[Any, bool]:
+        """Take what becomes of a row; return (why there is no sample of it, or None; whether other results come)."""
+        goes_on = True
+        try:
+            result: Any = next(results)
+            if isinstance(result, Sample):
+                encoder.add(result, row)
+                return None, True
+        except Exception as error:
+            result, goes_on = self._as_reject(error), False
+        if isinstance(result, Reject) and self.job.keep:
+            try:
+                encoder.add(encoder.absent, row)
+            except Exception as error:
+                return self._as_reject(error), goes_on
+        return result, goes_on
 
     def _results(self, rows: Sequence[Row], encoder: Encoder) -> Iterator[Sample | Reject]:
         """Yield what becomes of some rows of one input."""

@@ -25,9 +25,8 @@ class Spool:
         """Write bytes and return where the first one stands. Raises OSError."""
         start, rest = self.end, memoryview(data)
         while rest:
-            written = os.pwrite(self.handle, rest, self.end)
-            self.end += written
-            rest = rest[written:]
+            rest = rest[os.pwrite(self.handle, rest, start + len(data) - len(rest)) :]
+        self.end += len(data)
         return start
 
     def clear(self) -> None:

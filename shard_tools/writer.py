@@ -46,7 +46,7 @@ class ShardWriter:
         self._rows: list[dict[str, Any]] = []
         self._batches: list[pa.RecordBatch] = []
         self._keys: set[str] = set()
-        self._split = ""
+        self._splits: set[str] = set()
         self._digest = hashlib.sha256()
         self._position = 0
         self._tar = AtomicFile(root, f"shards/{name}.tar")
@@ -97,7 +97,7 @@ class ShardWriter:
         self._tar.commit()
         return Shard(
             name=f"{self.name}.tar",
-            split=self._split,
+            split=self._splits.pop(),
             sha256=self._digest.hexdigest(),
             bytes=self._position,
             samples=len(self._keys),
@@ -126,9 +126,9 @@ class ShardWriter:
         """Take keys of new samples. Raises Problem where one is taken, or a split is not that of the shard."""
         if taken := (self._keys.intersection(keys) or _twice(keys)):
             raise Problem(f"{self.name}: key {min(taken)} comes twice")
-        if len(own := {*splits, self._split} - {""}) > 1:
-            raise Problem(f"{self.name}: sample {keys[0]} is of {max(own - {self._split})}; a shard has one split")
-        self._split = max(own, default="")
+        if len(both := self._splits.union(splits)) > 1:
+            raise Problem(f"{self.name}: samples are of {' and '.join(sorted(both))}; a shard has one split")
+        self._splits = both
         self._keys.update(keys)
 
     def _collect(self) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from pipelines.modality import Modality, Piece, Reject, Sample, base
+from pipelines.statistics import real, whole
 from shard_tools.schema import Layer, Part
 
 
@@ -51,8 +52,11 @@ class Text(Modality[Options]):
             yield Sample(
                 {"txt": line.encode(), "json": {"length": len(line)}, "long.npy": np.array([len(line) > 10], np.uint8)},
                 shape=(1,),
-                summary={"letters": [len(line), 0.1 * len(line)]},
+                summary={"letters": whole([len(line), 0.1 * len(line)])},
             )
+
+    def statistics(self, summary: dict[str, Any]) -> dict[str, Any]:
+        return {name: real(sums).tolist() for name, sums in summary.items()}
 
 
 class Mortal(Text):

@@ -59,10 +59,12 @@ class Piece:
 class Sample:
     """What one piece became.
 
-    parts: part name → bytes, or an array (stored as .npy), or a dict (stored as JSON). The engine adds `cls`, and
-        `source`, `label`, `group`, `start`, `end` to the part `json`.
+    parts: part name → bytes, or an array (stored as .npy), or a dict (stored as JSON). The engine adds `cls` and `txt`
+        where the inputs have classes and captions, unless they are here, and `source`, `label`, `group`, `start`, `end`
+        to the part `json`.
     shape: of the lattice that the layers live on.
-    summary: what this sample adds to the data set's statistics (see `pipelines.statistics`), None for nothing.
+    summary: what this sample adds to the data set's statistics, sums as whole numbers (see `pipelines.statistics`);
+        None for nothing.
     """
 
     parts: dict[str, bytes | np.ndarray | dict[str, Any]]

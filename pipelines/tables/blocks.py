@@ -21,7 +21,7 @@ LISTED_LENGTH = 256  # characters; a longer value is free text
 
 def moments(
     columns: Sequence[np.ndarray], starts: np.ndarray
-) -> tuple[dict[str, list[list[float]]], list[tuple[np.ndarray, np.ndarray]]]:
+) -> tuple[dict[str, list[list[Any]]], list[tuple[np.ndarray, np.ndarray]]]:
     """Return (count, sum, sum of squares, min and max of what is known: for each block a list of a number a column;
     for each column its values, with 0 where they are not known, float64 [rows], and which are: a bit a row, the lowest
     first, uint8 [rows / 8]).
