@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from .errors import Problem
 from .index import index_name, read_shard_index
 from .manifest import read_manifest
 from .planned import check_plan, few
+from .processes import in_order
 from .schema import MEMBER_BYTES, Manifest, Shard, index_schema
 from .storage import Storage
 from .tar import BLOCK, END, PART, check_key, decode_part, encode_part, header, padding, split_name
@@ -31,18 +33,28 @@ class Member(NamedTuple):
     size: int
 
 
-def verify(root: str | os.PathLike[str], progress: Callable[[int], object] = lambda _: None) -> list[str]:
+class Checked(NamedTuple):
+    """What came of one shard: the rows of its index, None where not readable; how often its json has which keys."""
+
+    findings: list[str]
+    rows: pa.Table | None
+    json_keys: Counter[tuple[str, ...]]
+
+
+def verify(
+    root: str | os.PathLike[str], progress: Callable[[int], object] = lambda _: None, *, workers: int = 1
+) -> list[str]:
     """Return what is wrong with a data set, a line a finding; empty when all is well.
 
-    One shard is in memory at a time, and 16 bytes a sample. Of many findings of one kind the first are named.
-    progress: called with the number of bytes of shards checked since the last call.
+    One shard a worker is in memory at a time, and 16 bytes a sample. Of many findings of one kind the first are named.
+    progress: called with the bytes of each shard that was checked. workers: processes; with one, this one.
     Raises Problem or Misuse where there is no readable manifest.
     """
     manifest = read_manifest(root)
     storage = Storage(root)
     findings = [*_files(storage, manifest), *_counts(manifest)]
     disagreements: list[str] = []
-    shards = _shards(storage, manifest, findings, progress)
+    shards = _shards(root, manifest, findings, progress, workers)
     try:
         disagreements.extend(check_plan(storage, manifest, shards))
     except Problem as problem:
@@ -89,22 +101,37 @@ def _counts(manifest: Manifest) -> Iterator[str]:
 
 
 def _shards(
-    storage: Storage, manifest: Manifest, findings: list[str], progress: Callable[[int], object]
+    root: str | os.PathLike[str],
+    manifest: Manifest,
+    findings: list[str],
+    progress: Callable[[int], object],
+    workers: int,
 ) -> Iterator[tuple[Shard, pa.Table | None]]:
     """Yield each shard with its index, None where that is not readable, once what is wrong is among the findings."""
     json_keys: Counter[tuple[str, ...]] = Counter()
-    for shard in manifest.shards:
-        table = None
-        try:
-            table = read_shard_index(storage, manifest, shard)
-        except Problem as problem:
-            findings.append(str(problem))
-        wrong = _shard(storage, manifest, shard, table, json_keys, progress)
-        findings += few((f"{shard.name}: {text}" for text in wrong), shard.name)
-        yield shard, table
+    checked = in_order(partial(_check, root, manifest), range(len(manifest.shards)), workers)
+    for shard, found in zip(manifest.shards, checked, strict=True):
+        findings += found.findings
+        json_keys.update(found.json_keys)
+        progress(shard.bytes)
+        yield shard, found.rows
     if len(json_keys) > 1:
         *_, (rare, count) = json_keys.most_common()
         findings.append(f"json: {count} samples have other keys than the rest: {', '.join(rare)}")
+
+
+def _check(root: str | os.PathLike[str], manifest: Manifest, number: int) -> Checked:
+    """Return what came of one of the manifest's shards."""
+    storage, shard = Storage(root), manifest.shards[number]
+    json_keys: Counter[tuple[str, ...]] = Counter()
+    findings, index = [], None
+    try:
+        index = read_shard_index(storage, manifest, shard)
+    except Problem as problem:
+        findings.append(str(problem))
+    wrong = _shard(storage, manifest, shard, index, json_keys)
+    findings += few((f"{shard.name}: {text}" for text in wrong), shard.name)
+    return Checked(findings, index, json_keys)
 
 
 def _shard(
@@ -113,7 +140,6 @@ def _shard(
     shard: Shard,
     index: pa.Table | None,
     json_keys: Counter[tuple[str, ...]],
-    progress: Callable[[int], object],
 ) -> Iterator[str]:
     """Yield what is wrong with one shard: its bytes, its tar, its samples against the index and the manifest."""
     try:
@@ -124,7 +150,6 @@ def _shard(
     digest = hashlib.sha256()
     for start in range(0, len(data), CHUNK):
         digest.update(data[start : start + CHUNK])
-        progress(len(data[start : start + CHUNK]))
     if len(data) != shard.bytes:
         yield f"{len(data)} bytes, the manifest says {shard.bytes}"
     if digest.hexdigest() != shard.sha256:

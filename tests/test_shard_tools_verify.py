@@ -1,7 +1,9 @@
 """verify finds each kind of damage, inspect says what is there, the command line keeps its manners."""
 
 import json
+import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +15,10 @@ from shard_data import PARTS, make_dataset, make_samples
 
 from shard_tools.cli import main
 from shard_tools.compare import compare
+from shard_tools.errors import Problem
 from shard_tools.inspect import summary
 from shard_tools.manifest import read_manifest, write_manifest
+from shard_tools.processes import in_order
 from shard_tools.tar import encode_part
 from shard_tools.verify import verify
 from shard_tools.writer import ShardWriter
@@ -69,6 +73,28 @@ def test_a_whole_data_set_has_no_findings(whole: Path) -> None:
     seen: list[int] = []
     assert verify(whole, seen.append) == []
     assert sum(seen) == sum(shard.bytes for shard in read_manifest(whole).shards)
+
+
+@pytest.mark.parametrize("workers", [2, 5])
+def test_processes_find_what_one_finds(root: Path, workers: int) -> None:
+    seen: list[int] = []
+    assert verify(root, seen.append, workers=workers) == []
+    assert seen == [shard.bytes for shard in read_manifest(root).shards]
+    flip(root, 900)
+    (root / "index/val-000000.parquet").write_bytes(b"")
+    assert verify(root, workers=workers) == verify(root) != []
+
+
+def die_at_two(number: int) -> int:
+    if number == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def test_a_process_that_is_killed_is_told() -> None:
+    assert list(in_order(str, range(9), 2)) == list("012345678")
+    with pytest.raises(Problem, match="most likely for want of memory"):
+        list(in_order(die_at_two, range(9), 2))
 
 
 DAMAGE: list[tuple[Callable[[Path], object], str]] = [
@@ -352,7 +378,7 @@ def test_commands(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     flip(root, 900)
     code, out, _ = shard_tools("verify", str(root))
     assert code == 1 and out.splitlines()[0].startswith("train-000000.tar: ")
-    code, out, _ = shard_tools("verify", str(root), "--json")
+    code, out, _ = shard_tools("verify", str(root), "--workers", "2", "--json")
     assert code == 1 and json.loads(out)["ok"] is False and json.loads(out)["findings"]
 
 
@@ -363,6 +389,7 @@ def test_commands(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         (["inspct", "x"], "did you mean inspect"),
         (["verify", "x", "--agianst", "y"], "did you mean --against"),
         (["verify", "x", "--jsn"], "did you mean --json"),
+        (["verify", "x", "--against", "y", "--workers", "2"], "a comparison is one process"),
         (["view", "x", "--out", "y", "--count", "0"], "at least 1"),
         (["view", "x"], "--out"),
         ([], "COMMAND"),

@@ -2,11 +2,16 @@
 
 import argparse
 import json
+import os
 
+from ..arguments import number
 from ..compare import compare
+from ..errors import Misuse
 from ..manifest import read_manifest
 from ..verify import verify
 from .base import Command, add_dataset, add_json, byte_bar, printable, say_bytes
+
+GIGABYTE = 10**9
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,17 +20,26 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--against", metavar="DATASET", help="say instead whether this data set has the same bytes, and if not, why"
     )
+    parser.add_argument(
+        "--workers",
+        type=number(int, 1),
+        metavar="N",
+        help="processes that check (one a GB of shards, but no more than there are CPUs)",
+    )
     add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Check a data set; print the findings and return 1 when there are any."""
+    if args.against is not None and args.workers:
+        raise Misuse("--workers: a comparison is one process; leave it out")
     manifest = read_manifest(args.dataset)
     total = sum(shard.bytes for shard in manifest.shards)
     if args.against is not None:
         return _compare(args, total + sum(shard.bytes for shard in read_manifest(args.against).shards))
+    workers = args.workers or min(len(os.sched_getaffinity(0)), 1 + total // GIGABYTE)
     with byte_bar("verify", total) as bar:
-        findings = verify(args.dataset, bar.update)
+        findings = verify(args.dataset, bar.update, workers=min(workers, len(manifest.shards)) or 1)
     if args.json:
         print(json.dumps({"dataset": args.dataset, "ok": not findings, "findings": findings}, indent=2))
     elif findings:
