@@ -60,7 +60,7 @@ class ShardWriter:
         """
         if sorted(parts) != self.parts:
             raise Problem(f"{self.name}: sample {key} has parts {sorted(parts)}, its data set {self.parts}")
-        if set(row) != self._fields or row["key"] != key:
+        if set(row) != self._fields or row["key"] != key or any(value is None for value in row.values()):
             raise Problem(f"{self.name}: sample {key}: its index row must have {sorted(self._fields)} and this key")
         pieces, places = sample_members(key, parts, self._position)
         self._claim([key], [row["split"]])

@@ -78,6 +78,7 @@ def test_a_shard_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         ("a", {"json": b""}, {"key": "a", **ROW}, "has parts"),
         ("a", {"json": b"", "x.npy": b""}, {"key": "b", **ROW}, "index row"),
         ("a", {"json": b"", "x.npy": b""}, {"key": "a"}, "index row"),
+        ("a", {"json": b"", "x.npy": b""}, {"key": "a", **ROW, "label": None}, "index row"),
         ("a", {"json": b"", "x.npy": b""}, {"key": "a", **ROW, "split": "val"}, "one split"),
         ("a" * 100, {"json": b"", "x.npy": b""}, {"key": "a" * 100, **ROW}, "at most 100"),
         ("a-0", {"json": b"", "x.npy": b""}, {"key": "a-0", **ROW}, "twice"),
