@@ -110,7 +110,7 @@ def main(argv: list[str]) -> None:
         folder = Path(scratch)
         results = []
         for number, case in enumerate(cases(arguments.data, folder)):
-            if not arguments.only or case.modality in arguments.only:
+            if not arguments.only or {case.modality, case.name} & set(arguments.only):
                 results.append(measure(case, folder / str(number), arguments, python))
                 print(results[-1].row(), file=sys.stderr, flush=True)
     if arguments.json:
@@ -201,7 +201,7 @@ def _parser() -> Parser:
         metavar="FOLDER",
         help="real files in image/ video/ lidar/ audio/ table/ (or MMMASK_REAL_DATA)",
     )
-    add("--only", nargs="+", metavar="MODALITY", help="measure these alone")
+    add("--only", nargs="+", metavar="NAME", help="measure these modalities, or lines of the table, alone")
     add("--peers", type=Path, metavar="FOLDER", help="the peers' environment; made there if it is missing")
     add("--seconds", type=float, default=12.0, help="of bare calls a round: sets how often files are repeated (12)")
     add("--rounds", type=int, default=2, help="(2)")
