@@ -200,6 +200,7 @@ class Isolated:
         environment = {
             **os.environ,
             **dict.fromkeys(THREADS, "1"),
+            "ARROW_DEFAULT_MEMORY_POOL": "system",  # its own takes a GiB at once of what --memory bounds
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         }
         handles = theirs.fileno(), self._place, self.spool.handle
