@@ -38,14 +38,20 @@ class Layout:
 class Samples(NamedTuple):
     """Samples that follow each other.
 
-    place, size: of their members of the tar in a spool. rows: of the index, see `ShardWriter.append`. summary: what
-    those of the training split add to the statistics, None for nothing.
+    place, size: of their members of the tar in a spool. stream: their rows in Arrow IPC; a batch Ray would
+    carry without a copy, and a writer that keeps rows would keep the whole chunk. summary: what those of the training
+    split add to the statistics, None for nothing.
     """
 
     place: int
     size: int
-    rows: pa.RecordBatch
+    stream: bytes
     summary: Summary | None
+
+    @property
+    def rows(self) -> pa.RecordBatch:
+        """The rows of the index, see `ShardWriter.append`."""
+        return pa.ipc.open_stream(self.stream).read_next_batch()
 
 
 class Encoder:
@@ -88,8 +94,10 @@ class Encoder:
 
     def take(self) -> Samples:
         """Return what was taken since the last time."""
-        rows = pa.RecordBatch.from_pylist(self._rows, self._schema)
-        samples = Samples(self._place, self.spool.end - self._place, rows, merged(self._summaries))
+        with pa.ipc.new_stream(stream := pa.BufferOutputStream(), self._schema) as writer:
+            writer.write_batch(pa.RecordBatch.from_pylist(self._rows, self._schema))
+        size = self.spool.end - self._place
+        samples = Samples(self._place, size, stream.getvalue().to_pybytes(), merged(self._summaries))
         self._begin()
         return samples
 

@@ -1,6 +1,5 @@
 """The tasks that Ray runs: probe some inputs, build a chunk of samples, write a shard."""
 
-import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,7 +16,7 @@ from .modality import Piece, Reject
 from .output import Record, write_record
 from .plan import to_rows
 from .rejects import Rejection
-from .samples import Layout
+from .samples import Layout, Samples
 from .statistics import Summary, merged
 
 RETRIES = 10  # of a task whose machine or process was lost: Ray runs it anew elsewhere
@@ -27,14 +26,10 @@ _isolated: Isolated | None = None  # a worker keeps its process from task to tas
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """The samples of a chunk and the bytes that they point to, uint8: Ray carries an array without copies.
-
-    samples: a pickled list of Samples. As they are, Ray would carry their rows without copies, too, and a writer that
-    keeps rows would keep the whole chunk.
-    """
+    """The samples of a chunk and the bytes that they point to, uint8: Ray carries an array without copies."""
 
     data: np.ndarray
-    samples: bytes
+    samples: list[Samples]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +75,7 @@ def build_chunk(job: Job, watch: Any, layout: Layout, planned: pa.Table) -> tupl
     rejects = list(process.build(rows, replace(layout, classes=classes)))
     rejections = [Rejection.of(row, "build", reject) for row, reject in zip(rows, rejects, strict=True) if reject]
     count = sum(len(samples.rows) for samples in process.samples)
-    return Payload(process.spool.view(), pickle.dumps(process.samples)), Chunk(count, rejections, process.peak)
+    return Payload(process.spool.view(), process.samples), Chunk(count, rejections, process.peak)
 
 
 @ray.remote(max_retries=RETRIES)
@@ -92,7 +87,7 @@ def write_shard(
     with ShardWriter(root, name, layout.parts, layout.columns) as writer:
         for chunk in chunks:
             payload = ray.get(chunk)
-            for samples in pickle.loads(payload.samples):
+            for samples in payload.samples:
                 writer.append(payload.data.data[samples.place : samples.place + samples.size], samples.rows)
                 summary = merged([summary, samples.summary])
         shard = writer.commit()
