@@ -115,6 +115,7 @@ def build(
     with tempfile.TemporaryDirectory(prefix="shard-build-") as folder, _in_one_line(target.root):
         scratch = Path(folder)
         listing: Listing | None = None
+        listed: Inputs | None = None
         alone: FromInputs | None = None
         if inputs:
             listing = _open_listing(kind, inputs, labels, group, columns or {})
@@ -138,7 +139,10 @@ def build(
             report = _report(target, manifest, tally, started)
         else:
             versions = _versions()
-            with target.writing(config, versions, overwrite=overwrite), cluster(workers, ray_address) as room:
+            with (
+                target.writing(config, versions, listed, scratch, overwrite=overwrite),
+                cluster(workers, ray_address) as room,
+            ):
                 job = Job(
                     modality=pickle.dumps(builder),
                     timeout=timeout,

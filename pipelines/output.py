@@ -2,6 +2,7 @@
 
     DATASET/.build/lock            held by the one build that writes here
     DATASET/.build/state.json      config (with the digest of the inputs) and library versions
+    DATASET/.build/marks.parquet   what is known of each input
     DATASET/.build/probe/N.parquet what the probe found in the N-th segment of the inputs
     DATASET/.build/plan.parquet    the plan's rows, a row group a shard
     DATASET/.build/NAME.json       one committed shard: its manifest entry, statistics and rejects
@@ -23,6 +24,8 @@ from shard_tools.manifest import read_manifest, write_card, write_manifest
 from shard_tools.schema import Build, Manifest, Shard
 from shard_tools.storage import Storage, atomic, remove_leftovers
 
+from .inputs.marks import difference, write_marks
+from .inputs.sorted import Inputs
 from .lock import hold
 from .plan import Plan
 from .rejects import Rejection, read_rejected, write_rejected
@@ -30,6 +33,7 @@ from .rejects import Rejection, read_rejected, write_rejected
 STATE = ".build"
 PLAN = f"{STATE}/plan.parquet"
 PROBE = f"{STATE}/probe"
+MARKS = f"{STATE}/marks.parquet"
 OURS = ("manifest.json", "shards", "index", "README.md", "plan.parquet", "rejected.parquet")
 
 
@@ -80,30 +84,41 @@ class Output:
             return None
         manifest = read_manifest(self.root)
         if manifest.build.digest != digest:
-            raise Misuse(f"{self.root}: holds another data set: {_difference(manifest.build.config, config)}")
+            raise _other(self.root, "another data set", _differences(manifest.build.config, config))
         self.storage.remove_tree(STATE)
         return manifest
 
     @contextmanager
-    def writing(self, config: dict[str, Any], versions: dict[str, str], *, overwrite: bool) -> Iterator[None]:
+    def writing(
+        self, config: dict[str, Any], versions: dict[str, str], inputs: Inputs | None, scratch: Path, *, overwrite: bool
+    ) -> Iterator[None]:
         """Hold the output for this build. Raises Misuse where another build writes, or another was begun."""
         with hold(self.storage, f"{STATE}/lock"):
             if overwrite:
                 self._clear()
-            self._resume({"config": config, "versions": versions})
+            marks = write_marks(inputs, scratch) if inputs else None
+            if self.storage.exists(PLAN) or self.storage.names(PROBE):  # otherwise there is nothing to lose
+                self._check_same(config, versions, marks, scratch)
+            else:
+                if marks:
+                    self.storage.put(marks, MARKS)
+                self.storage.write(f"{STATE}/state.json", json.dumps({"config": config, "versions": versions}).encode())
+            if self.storage.local:
+                remove_leftovers(self.root)
             yield
 
-    def _resume(self, state: dict[str, Any]) -> None:
-        """Say what is built here, or check that an earlier run said the same."""
-        begun = self.storage.exists(PLAN) or self.storage.names(PROBE)  # otherwise there is nothing to lose
-        if begun and (old := self._read_json("state.json")) != state:
-            what = "config" if old["config"] != state["config"] else "versions"
-            raise Misuse(
-                f"{self.root}: holds an unfinished build of another kind: {_difference(old[what], state[what])}"
-            )
-        if self.storage.local:
-            remove_leftovers(self.root)
-        self.storage.write(f"{STATE}/state.json", json.dumps(state).encode())
+    def _check_same(self, config: dict[str, Any], versions: dict[str, str], marks: Path | None, scratch: Path) -> None:
+        """Raise Misuse unless an earlier run built the same, of inputs that are as they were."""
+        old, changes = self._read_json("state.json"), ""
+        if marks and self.storage.exists(MARKS):
+            changes = difference(self._local(MARKS, scratch / "kept-marks.parquet"), marks, scratch)
+        if changes:  # they say more than the digest of the inputs
+            config = {**config, "inputs": old["config"].get("inputs")}
+        found = _differences(old["config"], config) or _differences(old["versions"], versions)
+        if changes:
+            found.append(f"inputs: {changes}")
+        if found:
+            raise _other(self.root, "an unfinished build of another kind", found)
 
     def probed(self, scratch: Path) -> dict[int, Path]:
         """Return the segments of the inputs that earlier runs have probed, as local files."""
@@ -190,8 +205,14 @@ def make_build(config: dict[str, Any], versions: dict[str, str]) -> Build:
     return Build(config=config, digest=make_digest(config), versions=versions)
 
 
-def _difference(old: dict[str, Any], new: dict[str, Any]) -> str:
-    """Return in words what differs, and what to do."""
+def _other(root: str, what: str, differences: list[str]) -> Misuse:
+    return Misuse(
+        f"{root}: holds {what}: {'; '.join(differences)}. Give another --output, or --overwrite to build anew"
+    )
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Return in words what differs."""
     found = []
     for name in sorted({*old, *new}):
         before, after = old.get(name), new.get(name)
@@ -206,4 +227,4 @@ def _difference(old: dict[str, Any], new: dict[str, Any]) -> str:
                 found.append(f"{name}: other names, sizes or labels")
         else:
             found.append(f"{name} {before} there, {after} here")
-    return f"{'; '.join(found)}. Give another --output, or --overwrite to build anew"
+    return found

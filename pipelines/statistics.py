@@ -7,9 +7,12 @@ What is added must be whole numbers, since sums of others depend on their order:
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
+from numbers import Integral
 from typing import Any
 
 import numpy as np
+
+from shard_tools.errors import Problem
 
 Summary = dict[str, Any]
 Categories = dict[str, int] | None
@@ -34,8 +37,16 @@ def merged(summaries: Iterable[Summary | None]) -> Summary | None:
     return merge(known) if known else None
 
 
-def merge(summaries: Sequence[Any], combine: Callable[[Any], Any] = sum) -> Any:
-    """Return the summary of all. Keys that only some have are kept. combine: numbers to one."""
+def _total(numbers: Sequence[int]) -> int:
+    """Return the sum of whole numbers. Raises Problem for others."""
+    total = sum(numbers)
+    if not isinstance(total, Integral):
+        raise Problem(f"a summary adds {total}: sums must be whole numbers, as pipelines.statistics.whole makes them")
+    return total
+
+
+def merge(summaries: Sequence[Any], combine: Callable[[Any], Any] = _total) -> Any:
+    """Return the summary of all. Keys that only some have are kept. combine: numbers to one. Raises see `_total`."""
     if isinstance(summaries[0], dict):
         keys = dict.fromkeys(chain.from_iterable(summaries))
         return {key: merge([one[key] for one in summaries if key in one], COMBINED.get(key, combine)) for key in keys}

@@ -32,7 +32,8 @@ OBJECT_STORES = {
     "abfss",
 }  # an object appears there when its upload is complete, and not before
 READ_ONLY = {"http", "https"}
-logging.getLogger("gcsfs").addHandler(logging.NullHandler())  # it prints the traceback of each error that it raises
+# It logs each error that it raises, with the traceback, and whenever it may not see of what kind a bucket is.
+logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
 
 
 class Blob(Protocol):
@@ -196,9 +197,9 @@ class Storage:
             cause = error.__cause__ if isinstance(error.__cause__, OSError) else error  # web: "not found" for any error
             kinds = (kind for kind in (FileNotFoundError, PermissionError, TimeoutError) if isinstance(cause, kind))
             text = _line(cause)
-            raise next(kinds, OSError)(
-                f"{self.url(name)}: {'no such file' if text in self.url(name) else text}"
-            ) from error
+            if isinstance(cause, FileNotFoundError) and text.endswith(self.path(name).rstrip("/").rsplit("/", 1)[-1]):
+                text = "no such file"
+            raise next(kinds, OSError)(f"{self.url(name)}: {text}") from error
 
 
 class _Remote:

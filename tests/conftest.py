@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 from hypothesis import settings
-from s3 import s3  # noqa: F401 - a fixture
+from stores import gcs, s3, store  # noqa: F401 - fixtures
 
 settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
 settings.load_profile("untimed")

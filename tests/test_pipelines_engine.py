@@ -9,9 +9,13 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import psutil
@@ -298,6 +302,44 @@ def test_an_unfinished_build_refuses_another_config(texts: Path, tmp_path: Path)
         make(texts, tmp_path / "a", val=0.5)
     make(texts, tmp_path / "a", val=0.5, overwrite=True)
     assert json.loads((tmp_path / "a/manifest.json").read_text())["build"]["config"]["val"] == 0.5
+
+
+def test_an_unfinished_build_refuses_inputs_that_are_not_as_they_were(texts: Path, tmp_path: Path) -> None:
+    bad = texts / "kind0/bad.txt"
+    bad.write_text("refuse")
+    with pytest.raises(Problem):
+        make(texts, tmp_path / "a", max_rejected="0")
+    bad.write_text("accept")  # of the same size
+    (texts / "kind0/new.txt").write_text("new")
+    (texts / "kind1/file 1.txt").unlink()
+    (texts / "kind1/file 4.txt").unlink()
+    with pytest.raises(Misuse) as caught:
+        make(texts, tmp_path / "a", max_rejected="0")
+    assert str(caught.value) == (
+        f"{tmp_path}/a: holds an unfinished build of another kind: inputs: 1 changed (texts/kind0/bad.txt), 2 gone "
+        "(texts/kind1/file 1.txt, …), 1 new (texts/kind0/new.txt). Give another --output, or --overwrite to build anew"
+    )
+    make(texts, tmp_path / "a", overwrite=True)
+    assert not (tmp_path / "a/.build").exists() and verify(tmp_path / "a") == []
+
+
+def test_workers_share_the_rate_of_requests(texts: Path, tmp_path: Path) -> None:
+    asked: list[float] = []
+
+    class Web(SimpleHTTPRequestHandler):
+        def log_request(self, *_: object) -> None:
+            asked.append(time.monotonic())
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Web, directory=texts)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        host = f"http://127.0.0.1:{server.server_port}"
+        urls = [f"{host}/{quote(str(path.relative_to(texts)))}" for path in texts.rglob("*.txt")]
+        (tmp_path / "list.csv").write_text("\n".join(["url", *urls]))
+        report = make(tmp_path / "list.csv", tmp_path / "a", rate=10.0, workers=2)
+        server.shutdown()
+    assert report.built == 30 and len(asked) >= 12
+    # Each worker's requests are a fifth of a second apart, and one of the two made at least half of them.
+    assert max(asked) - min(asked) >= (len(asked) / 2 - 1) / 5 * 0.95
 
 
 def test_images_give_equal_bytes_with_one_and_two_workers(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Builds from and to a real server that speaks the S3 protocol, by the command line."""
+"""Builds from and to real servers that speak the protocols of object stores, by the command line."""
 
 import json
 import os
@@ -8,7 +8,6 @@ import sys
 import time
 from pathlib import Path
 
-import fsspec
 import pytest
 from conftest import command, succeed
 
@@ -24,24 +23,30 @@ def flags(inputs: object, output: object) -> list[str]:
     return ["pipelines.cli", *common, "--input", str(inputs), "--output", str(output)]
 
 
-def test_from_a_bucket_to_a_bucket_equals_from_a_folder_to_a_folder(s3: str, samples: Path, tmp_path: Path) -> None:
-    fsspec.filesystem("s3").put(f"{samples / 'image'}/", f"{s3}/raw/image/", recursive=True)
-    succeed(*flags(samples / "image", tmp_path / "a"))
-    succeed(*flags(f"{s3}/raw/image", f"{s3}/sets/a"))
-    here, there = shard_tools.open(tmp_path / "a"), shard_tools.open(f"{s3}/sets/a")
+@pytest.fixture(scope="module")
+def near(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set from a folder to a folder."""
+    root = tmp_path_factory.mktemp("data") / "near"
+    succeed(*flags(samples / "image", root))
+    return root
+
+
+def test_from_a_bucket_to_a_bucket_equals_from_a_folder_to_a_folder(store: str, samples: Path, near: Path) -> None:
+    Storage(store).fs.put(f"{samples / 'image'}/", f"{store}/raw/image/", recursive=True)
+    succeed(*flags(f"{store}/raw/image", f"{store}/sets/a"))
+    here, there = shard_tools.open(near), shard_tools.open(f"{store}/sets/a")
     assert len(here) == len(there) == 48
     pictures = [{sample["json"]["source"].split("/", 1)[1]: sample["jpg"] for sample in data} for data in (here, there)]
     assert set(pictures[0].values()) == set(pictures[1].values())
-    assert verify(f"{s3}/sets/a") == []
-    again = json.loads(succeed(*flags(f"{s3}/raw/image", f"{s3}/sets/a"), "--json").stdout)
+    assert verify(f"{store}/sets/a") == []
+    again = json.loads(succeed(*flags(f"{store}/raw/image", f"{store}/sets/a"), "--json").stdout)
     assert again["built"] == 0
-    other = command(*flags(f"{s3}/raw/image", f"{s3}/sets/a"), "--seed", "1")
+    other = command(*flags(f"{store}/raw/image", f"{store}/sets/a"), "--seed", "1")
     assert other.returncode == 2 and "another data set: seed 0 there, 1 here" in other.stderr
 
 
-def test_a_build_to_a_bucket_that_was_killed_goes_on(s3: str, samples: Path, tmp_path: Path) -> None:
-    succeed(*flags(samples / "image", tmp_path / "a"))
-    output = f"{s3}/sets/killed"
+def test_a_build_to_a_bucket_that_was_killed_goes_on(store: str, samples: Path, near: Path) -> None:
+    output = f"{store}/sets/killed"
     build = subprocess.Popen(
         [sys.executable, "-m", *flags(samples / "image", output)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -56,7 +61,7 @@ def test_a_build_to_a_bucket_that_was_killed_goes_on(s3: str, samples: Path, tmp
     assert not storage.exists("manifest.json")
     report = json.loads(succeed(*flags(samples / "image", output), "--json").stdout)
     assert report["built"] < 48
-    shards = [[shard.sha256 for shard in shard_tools.open(root).shards] for root in (tmp_path / "a", output)]
+    shards = [[shard.sha256 for shard in shard_tools.open(root).shards] for root in (near, output)]
     assert shards[0] == shards[1]
     assert verify(output) == [] and not storage.exists(".build")
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from pipelines.statistics import mean_std, merge, real, whole
 from pipelines.sums import moments
+from shard_tools.errors import Problem
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -55,6 +56,8 @@ def test_summaries_merge_by_addition_but_for_bounds_and_categories():
     assert merge([a, b]) == {
         "count": [3, 2], "min": [0.5, 2.0], "max": [4.0, 3.0], "categories": [{"x": 3, "y": 1}, None], "only": {"a": 1},
     }  # fmt: skip
+    with pytest.raises(Problem, match=r"a summary adds 0\.75: sums must be whole numbers"):
+        merge([{"count": [1], "sum": [0.25]}, {"count": [1], "sum": [0.5]}])
     many = {"categories": [{str(number): 1 for number in range(200)}]}
     more = {"categories": [{str(number): 1 for number in range(100, 300)}]}
     assert merge([many, more]) == {"categories": [None]}

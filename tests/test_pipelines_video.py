@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from skimage import data
 
+from pipelines.layers import saliency
+from pipelines.layers.pool import shrink
 from pipelines.media import frames
 from pipelines.media.frames import Video as Frames
 from pipelines.media.scenes import scene_starts
@@ -402,6 +404,19 @@ def test_saliency_is_of_the_luma(tmp_path: Path) -> None:
     with av.open(io.BytesIO(sample.parts["mp4"])) as container:
         assert next(container.decode(video=0)).to_ndarray()[48:64, 64:80].mean() > 200
     assert np.unravel_index(sample.parts["saliency.npy"][0].argmax(), (8, 10)) == (3, 4)
+
+
+def test_layers_are_read_before_deblocking(tmp_path: Path) -> None:
+    sample = build_one(write(tmp_path / "pan.mp4", pan(20, 5)))
+
+    def saliency_of(options: dict[str, str]) -> np.ndarray:
+        with av.open(io.BytesIO(sample.parts["mp4"])) as container:
+            container.streams.video[0].codec_context.options = options
+            lumas = [frame.to_ndarray()[:240, :, None] for frame in container.decode(video=0)]
+        return saliency.saliency(np.stack([shrink(luma, 16) for luma in lumas]))
+
+    assert (saliency_of({"skip_loop_filter": "all"}) == sample.parts["saliency.npy"]).all()
+    assert (saliency_of({}) != sample.parts["saliency.npy"]).any()
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])

@@ -1,4 +1,4 @@
-"""Data sets in an S3 bucket and on a web server: written whole, read at random, and one line for what is refused."""
+"""Data sets in object stores and on a web server: written whole, read at random, one line for what is refused."""
 
 import json
 import multiprocessing
@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
-import fsspec
 import pytest
-from s3 import free_port, wait_for
 from shard_data import make_dataset, make_samples
+from stores import free_port, wait_for
 
 import shard_tools
 from shard_tools.manifest import read_manifest, write_manifest
@@ -32,8 +31,8 @@ def near(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def far(s3: str) -> str:
-    return make_dataset(f"{s3}/some/where")
+def far(store: str) -> str:
+    return make_dataset(f"{store}/some/where")
 
 
 @pytest.fixture(scope="module")
@@ -53,19 +52,25 @@ def web(near: Path) -> Iterator[str]:
         server.wait()
 
 
+@pytest.fixture(scope="module", params=["s3", "gcs", "web"])
+def place(request: pytest.FixtureRequest) -> str:
+    """The same data set in each of the places."""
+    url = request.getfixturevalue(request.param)
+    return url if request.param == "web" else make_dataset(f"{url}/some/where")
+
+
 def files(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
 def test_the_bytes_are_those_of_a_local_data_set(near: Path, far: str) -> None:
-    storage, there = Storage(far), fsspec.filesystem("s3")
+    storage, there = Storage(far), Storage(far).fs
     assert {path.split("where/")[1]: there.cat_file(path) for path in there.find(far)} == files(near)
     assert all(storage.read(name) == data and storage.size(name) == len(data) for name, data in files(near).items())
 
 
-@pytest.mark.parametrize("kind", ["far", "web"])
-def test_random_access_and_iteration(near: Path, kind: str, request: pytest.FixtureRequest) -> None:
-    here, data = shard_tools.open(near), shard_tools.open(request.getfixturevalue(kind))
+def test_random_access_and_iteration(near: Path, place: str) -> None:
+    here, data = shard_tools.open(near), shard_tools.open(place)
     assert data.manifest == here.manifest and data.keys == here.keys
     for position in (7, 0, 11, 3, 4):
         assert data.raw(position) == here.raw(position)
@@ -78,9 +83,8 @@ def read(data: shard_tools.Dataset, position: int) -> dict[str, bytes]:
     return data.raw(position)
 
 
-@pytest.mark.parametrize("kind", ["far", "web"])
-def test_reads_in_threads_and_after_a_fork(near: Path, kind: str, request: pytest.FixtureRequest) -> None:
-    data = shard_tools.open(request.getfixturevalue(kind))
+def test_reads_in_threads_and_after_a_fork(near: Path, place: str) -> None:
+    data = shard_tools.open(place)
     wanted = [shard_tools.open(near).raw(position) for position in range(len(data))]
     with ThreadPoolExecutor(4) as threads:
         assert list(threads.map(data.raw, range(len(data)))) == wanted
@@ -99,13 +103,12 @@ def test_reads_in_threads_and_after_a_fork(near: Path, kind: str, request: pytes
         assert pool.submit(read, data, 5).result(60) == wanted[5]
 
 
-@pytest.mark.parametrize("kind", ["far", "web"])
-def test_verify_finds_nothing(kind: str, request: pytest.FixtureRequest) -> None:
-    assert verify(request.getfixturevalue(kind)) == []
+def test_verify_finds_nothing(place: str) -> None:
+    assert verify(place) == []
 
 
-def test_damage_far_away(s3: str) -> None:
-    root = make_dataset(f"{s3}/damaged")
+def test_damage_far_away(store: str) -> None:
+    root = make_dataset(f"{store}/damaged")
     storage = Storage(root)
     storage.write("shards/train-000000.tar", storage.read("shards/train-000000.tar")[:700])
     storage.remove("shards/val-000000.tar")
@@ -119,8 +122,8 @@ def test_damage_far_away(s3: str) -> None:
     assert any("train-000000.tar" in line for line in findings) and any("val-000000.tar" in line for line in findings)
 
 
-def test_storage(s3: str, tmp_path: Path) -> None:
-    storage = Storage(f"{s3}/plain")
+def test_storage(store: str, tmp_path: Path) -> None:
+    storage = Storage(f"{store}/plain")
     assert storage.names("a") == [] and not storage.exists("a/b")
     storage.write("a/b", b"old")
     storage.write("a/b", b"news")
@@ -134,7 +137,7 @@ def test_storage(s3: str, tmp_path: Path) -> None:
     storage.remove_tree("a")
     storage.remove_tree("a")
     assert not storage.exists("a")
-    fsspec.filesystem("s3").touch(f"{storage.root}/shards/")  # a folder as the consoles of object stores make one
+    storage.fs.touch(f"{storage.root}/shards/")  # a folder as the consoles of object stores make one
     storage.write("shards/x.tar", b"")
     assert storage.names("shards") == ["x.tar"]
     remove_leftovers(storage.root)
@@ -153,21 +156,17 @@ def test_local_storage_does_the_same(tmp_path: Path) -> None:
     assert list((tmp_path / "root").rglob("*")) == []
 
 
-@pytest.mark.parametrize("protocol", ["s3", "memory"])
-def test_others_see_a_new_file_at_once(s3: str, protocol: str) -> None:
-    root = f"{s3}/fresh" if protocol == "s3" else "memory://fresh"
+def test_others_see_a_new_file_at_once(store: str) -> None:
+    root = f"{store}/fresh"
     reader = Storage(root)
     for number in range(3):
         assert reader.names("state") == [f"{old}.json" for old in range(number)]
-        if protocol == "s3":
-            program = f"from shard_tools.storage import Storage; Storage({root!r}).write('state/{number}.json', b'x')"
-            subprocess.run([sys.executable, "-c", program], check=True)
-        else:
-            Storage(root).write(f"state/{number}.json", b"x")
+        program = f"from shard_tools.storage import Storage; Storage({root!r}).write('state/{number}.json', b'x')"
+        subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def test_a_file_appears_whole_or_not_at_all(s3: str) -> None:
-    root = f"{s3}/atomic"
+def test_a_file_appears_whole_or_not_at_all(store: str) -> None:
+    root = f"{store}/atomic"
     storage = Storage(root)
     storage.write("kept", b"old")
     with pytest.raises(RuntimeError), atomic(root, "kept") as file:
@@ -179,7 +178,7 @@ def test_a_file_appears_whole_or_not_at_all(s3: str) -> None:
     target = AtomicFile(root, "kept")
     target.file.write(b"never committed")
     target.abort()
-    assert fsspec.filesystem("s3").find(root) == [f"{root.removeprefix('s3://')}/kept"]
+    assert storage.fs.find(root) == [f"{root.partition('://')[2]}/kept"]
     assert storage.read("kept") == b"old"
 
 
@@ -288,7 +287,9 @@ def test_nobody_listens(elsewhere: pytest.MonkeyPatch) -> None:
     assert "Cannot connect to host" in one_line(lambda: Storage(url).size("a"), OSError)
 
 
-def test_forbidden(far: str) -> None:
+def test_forbidden(s3: str) -> None:
+    far = make_dataset(f"{s3}/forbidden")
+
     def refuse_after(count: str) -> None:  # moto: how many requests are answered before it looks at who asks
         url, kind = f"{os.environ['AWS_ENDPOINT_URL']}/moto-api/reset-auth", {"Content-Type": "text/plain"}
         urllib.request.urlopen(urllib.request.Request(url, count.encode(), kind)).close()

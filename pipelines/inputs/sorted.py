@@ -29,10 +29,11 @@ SCHEMA = pa.schema(
         ("offset", pa.int64()),
         ("caption", pa.string()),
         ("columns", pa.string()),
+        ("stamp", pa.string()),
         ("local", pa.bool_()),  # a file of its own on this machine
     ]
 )
-# What of an input decides the data set; where it lies does not.
+# What of an input decides the data set; where it lies, and when it was written, does not.
 DIGESTED = ("source", "label", "group", "bytes", "start", "end", "caption", "columns")
 FILE = "inputs.parquet"
 

@@ -36,6 +36,7 @@ FORCED = "list:"  # before an input: a list, though its suffix is one of the mod
 TAR = ".tar"
 BATCH = 10_000  # rows of rejected.parquet in memory
 REJECTED_NAMES = frozenset({"source", "path", "start", "end", "stage", "error", "message"})
+UNKNOWN = (-1, "")  # size and stamp of a file
 TAR_ROLES = ("label", "caption", "group")  # that the json of a tar's sample may have
 
 
@@ -48,6 +49,7 @@ class Source:
     bytes: size, -1 where unknown. start, end: range asked for by a list, in the modality's unit; 0 and -1 for all.
     offset: first byte of a tar's member in `path`, -1 for a whole file; with offset and without bytes there is nothing
     to read (a damaged tar). columns: other columns, a JSON object of all in `Listing.columns`; '' where there are none.
+    stamp: differs when the file, or the tar, has been written anew; '' where unknown.
     """
 
     source: str
@@ -60,6 +62,7 @@ class Source:
     offset: int = -1
     caption: str = ""
     columns: str = ""
+    stamp: str = ""
 
 
 class _Input(Protocol):
@@ -196,17 +199,17 @@ class _Files:
     def sources(self) -> Iterator[Source]:
         """Yield the files."""
         if self.single:
-            yield self._source(self._prefix, self.root, self._size)
+            yield self._source(self._prefix, self.root, *self._written)
             return
         scan = _scan_remote(file_system(f"{self.url}://")) if self.url else _scan_local
-        for path, below, size in walk(scan, self.root, self.pattern):
-            yield self._source(f"{self._prefix}/{below}".strip("/"), path, size)
+        for path, below, size, stamp in walk(scan, self.root, self.pattern):
+            yield self._source(f"{self._prefix}/{below}".strip("/"), path, size, stamp)
 
-    def _source(self, name: str, path: str, size: int) -> Source:
+    def _source(self, name: str, path: str, size: int, stamp: str) -> Source:
         name = printable(name)
         if self.url and protocol(path) != self.url:
             path = f"{self.url}://{path}"
-        return Source(name, path, _parent(name) if self._labels == "parent" else "", "", size)
+        return Source(name, path, _parent(name) if self._labels == "parent" else "", "", size, stamp=stamp)
 
     def _find_local(self, item: str) -> None:
         path = Path(os.path.abspath(os.path.expanduser(item)))
@@ -214,11 +217,8 @@ class _Files:
         if path.is_dir():
             return
         if path.exists():
-            self.single, self._prefix, self._size = (
-                True,
-                f"{path.parent.name}/{path.name}".lstrip("/"),
-                _size(str(path)),
-            )
+            self.single, self._prefix = True, f"{path.parent.name}/{path.name}".lstrip("/")
+            self._written = _written(str(path))
         elif glob.has_magic(item):
             first = next(n for n, part in enumerate(path.parts) if glob.has_magic(part))
             root = Path(*path.parts[:first])
@@ -232,7 +232,8 @@ class _Files:
     def _find_remote(self, item: str) -> None:
         files = file_system(item)
         if self.url in HTTP:  # has no folders, and ? and [ are letters of a URL
-            self.single, self.root, self._prefix, self._size = True, item.partition("#")[0], url_name(item), -1
+            self.single, self.root, self._prefix = True, item.partition("#")[0], url_name(item)
+            self._written = UNKNOWN
             return
         path = files._strip_protocol(item).rstrip("/")
         self.root, self._prefix = path, path.rpartition("/")[2]
@@ -248,7 +249,8 @@ class _Files:
         except Reject as reject:
             raise Misuse(f"{item}: {reject.message}") from None
         if info["type"] != "directory" and not item.endswith("/"):
-            self.single, self._prefix, self._size = True, "/".join(path.split("/")[-2:]), int(info.get("size") or 0)
+            self.single, self._prefix = True, "/".join(path.split("/")[-2:])
+            self._written = _stored(info)
 
 
 class _Listed:
@@ -274,10 +276,11 @@ class _Listed:
         path, name = self._place(row.path) if row.path else ("", f"{self._name}#row-{row.number}")
         name = printable(name)
         label = printable(row.label) or (_parent(name) if self._labels == "parent" and path else "")
-        size = -1 if not path or protocol(path) else _size(path)
+        size, stamp = UNKNOWN if not path or protocol(path) else _written(path)
         if path and (row.start > 0 or row.end >= 0):
             name = f"{name}#{_number(row.start)}-{_number(row.end) if row.end >= 0 else ''}"
-        return Source(name, path, label, printable(row.group), size, row.start, row.end, caption=row.caption)
+        group = printable(row.group)
+        return Source(name, path, label, group, size, row.start, row.end, caption=row.caption, stamp=stamp)
 
     def _place(self, path: str) -> tuple[str, str]:
         """Return (path or URL, name) of what a row names."""
@@ -341,6 +344,7 @@ class _Tars:
             member.size,
             offset=member.offset,
             caption=_text(member.caption or told.get("caption", "")),
+            stamp=tar.stamp,
         )
 
 
@@ -375,8 +379,9 @@ class _Rejected:
                 path = f"file://{path}" if self._remote and path else _unescaped(path)
             offset, size = row.get("offset"), row.get("bytes")
             offset = -1 if offset is None else offset
+            here, stamp = UNKNOWN if protocol(path) else _written(path)
             if size is None or (offset < 0 and not protocol(path)):
-                size = _size(path)
+                size = here
             source = Source(
                 name,
                 path,
@@ -387,6 +392,7 @@ class _Rejected:
                 -1.0 if row["end"] is None else row["end"],
                 offset,
                 row.get("caption") or "",
+                stamp=stamp,
             )
             yield source, decode(row.get("columns") or "")
 
@@ -400,19 +406,20 @@ class _Rejected:
 
 
 class Entry(NamedTuple):
-    """What stands in a folder. size: -1 where unknown."""
+    """What stands in a folder. size, stamp: see `Source`."""
 
     name: str
     path: str
     folder: bool
     size: int
+    stamp: str
 
 
 Scan = Callable[[str], tuple[object, Iterator[Entry]]]  # folder → its identity, its entries; raises OSError
 
 
-def walk(scan: Scan, root: str, pattern: Sequence[str] = ()) -> Iterator[tuple[str, str, int]]:
-    """Yield (path, path below root, size) of the files below a folder, lazily, each once.
+def walk(scan: Scan, root: str, pattern: Sequence[str] = ()) -> Iterator[tuple[str, str, int, str]]:
+    """Yield (path, path below root, size, stamp) of the files below a folder, lazily, each once.
 
     pattern: components of a glob that a file, or a folder above it, must match; `**` stands for any number of folders.
     Hidden files and folders are left out, unless the pattern names the dot. Links are followed, but not into a folder
@@ -440,9 +447,9 @@ def walk(scan: Scan, root: str, pattern: Sequence[str] = ()) -> Iterator[tuple[s
                 if entry.folder:
                     pending.append((entry.path, path, reached, (identity, above)))
                 elif everything in reached:
-                    yield entry.path, path, entry.size
+                    yield entry.path, path, entry.size, entry.stamp
         except OSError:
-            yield folder, below, -1
+            yield folder, below, *UNKNOWN
 
 
 def _advance(places: frozenset[int], pattern: Sequence[str], name: str) -> frozenset[int]:
@@ -486,10 +493,10 @@ def _entries(folder: str) -> Iterator[Entry]:
         for entry in entries:
             try:
                 is_folder = entry.is_dir()
-                size = -1 if is_folder else entry.stat().st_size
+                written = UNKNOWN if is_folder else _of(entry.stat())
             except OSError:  # a link to nowhere or to itself
-                is_folder, size = False, -1
-            yield Entry(entry.name, entry.path, is_folder, size)
+                is_folder, written = False, UNKNOWN
+            yield Entry(entry.name, entry.path, is_folder, *written)
 
 
 def _scan_remote(files: Any) -> Scan:
@@ -501,7 +508,7 @@ def _scan_remote(files: Any) -> Scan:
                 return None, iter(())
             raise Problem(f"{files.unstrip_protocol(folder)}: cannot be listed: {reject.message}") from None
         entries = (
-            Entry(path.rpartition("/")[2], path, info["type"] == "directory", int(info.get("size") or 0))
+            Entry(path.rpartition("/")[2], path, info["type"] == "directory", *_stored(info))
             for info in found
             if (path := info["name"].rstrip("/")) != folder  # a folder's own marker
         )
@@ -600,8 +607,18 @@ def _text(value: object) -> str:
     return "" if value is None else str(value).encode("utf-8", "backslashreplace").decode()
 
 
-def _size(path: str) -> int:
+def _written(path: str) -> tuple[int, str]:
+    """Return the size and the stamp of a local file."""
     try:
-        return os.stat(path).st_size
+        return _of(os.stat(path))
     except (OSError, ValueError):
-        return -1
+        return UNKNOWN
+
+
+def _of(status: os.stat_result) -> tuple[int, str]:
+    return status.st_size, str(status.st_mtime_ns)
+
+
+def _stored(info: Mapping[str, Any]) -> tuple[int, str]:
+    """Return the size and the stamp of an object, of what its store says of it."""
+    return int(info.get("size") or 0), str(info.get("ETag") or info.get("etag") or "")

@@ -1,12 +1,13 @@
-"""A server that speaks the S3 protocol, on loopback, for the tests of remote storage."""
+"""Servers that speak the protocols of S3 and Google Cloud Storage, on loopback, for the tests of remote storage."""
 
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 
+import fsspec
 import pytest
 
 BUCKET = "bucket"
@@ -37,8 +38,6 @@ def s3() -> Iterator[str]:
     pytest.importorskip("s3fs", reason="pip install 'mmmask[remote]'")
     pytest.importorskip("moto", reason="pip install 'moto[server]'")
     port = free_port()
-    log = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    server = subprocess.Popen([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], **log)  # type: ignore[call-overload]
     environment = {
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
         "AWS_ACCESS_KEY_ID": "test",
@@ -46,15 +45,40 @@ def s3() -> Iterator[str]:
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
     }
+    with _served(["moto.server", "-H", "127.0.0.1", "-p", str(port)], port, environment):
+        fsspec.filesystem("s3").mkdir(BUCKET)
+        yield f"s3://{BUCKET}"
+
+
+@pytest.fixture(scope="session")
+def gcs() -> Iterator[str]:
+    """The same for Google Cloud Storage."""
+    pytest.importorskip("gcsfs", reason="pip install 'mmmask[remote]'")
+    pytest.importorskip("gcp_storage_emulator", reason="pip install gcp-storage-emulator")
+    port = free_port()
+    server = ["gcp_storage_emulator", "start", "--host", "127.0.0.1", "--port", str(port), "--in-memory"]
+    with _served(server, port, {"STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{port}"}):
+        fsspec.filesystem("gs").mkdir(BUCKET)
+        yield f"gs://{BUCKET}"
+
+
+@pytest.fixture(scope="session", params=["s3", "gcs"])
+def store(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty bucket, of one kind of store and then of the other."""
+    return request.getfixturevalue(request.param)
+
+
+@contextmanager
+def _served(module: list[str], port: int, environment: dict[str, str]) -> Iterator[None]:
+    """Run a server, and say in the environment where it is."""
+    log = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    server = subprocess.Popen([sys.executable, "-m", *module], **log)  # type: ignore[call-overload]
     try:
         wait_for(port, server)
         with pytest.MonkeyPatch.context() as patch:
             for name, value in environment.items():
                 patch.setenv(name, value)
-            import s3fs
-
-            s3fs.S3FileSystem().mkdir(BUCKET)
-            yield f"s3://{BUCKET}"
+            yield
     finally:
         server.kill()
         server.wait()
