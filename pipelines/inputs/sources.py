@@ -218,7 +218,7 @@ class _Files:
             return
         if path.exists():
             self.single, self._prefix = True, f"{path.parent.name}/{path.name}".lstrip("/")
-            self._written = _written(str(path))
+            self._written = _of_file(str(path))
         elif glob.has_magic(item):
             first = next(n for n, part in enumerate(path.parts) if glob.has_magic(part))
             root = Path(*path.parts[:first])
@@ -250,7 +250,7 @@ class _Files:
             raise Misuse(f"{item}: {reject.message}") from None
         if info["type"] != "directory" and not item.endswith("/"):
             self.single, self._prefix = True, "/".join(path.split("/")[-2:])
-            self._written = _stored(info)
+            self._written = _of_object(info)
 
 
 class _Listed:
@@ -276,7 +276,7 @@ class _Listed:
         path, name = self._place(row.path) if row.path else ("", f"{self._name}#row-{row.number}")
         name = printable(name)
         label = printable(row.label) or (_parent(name) if self._labels == "parent" and path else "")
-        size, stamp = UNKNOWN if not path or protocol(path) else _written(path)
+        size, stamp = UNKNOWN if not path or protocol(path) else _of_file(path)
         if path and (row.start > 0 or row.end >= 0):
             name = f"{name}#{_number(row.start)}-{_number(row.end) if row.end >= 0 else ''}"
         group = printable(row.group)
@@ -379,7 +379,7 @@ class _Rejected:
                 path = f"file://{path}" if self._remote and path else _unescaped(path)
             offset, size = row.get("offset"), row.get("bytes")
             offset = -1 if offset is None else offset
-            here, stamp = UNKNOWN if protocol(path) else _written(path)
+            here, stamp = UNKNOWN if protocol(path) else _of_file(path)
             if size is None or (offset < 0 and not protocol(path)):
                 size = here
             source = Source(
@@ -493,7 +493,7 @@ def _entries(folder: str) -> Iterator[Entry]:
         for entry in entries:
             try:
                 is_folder = entry.is_dir()
-                written = UNKNOWN if is_folder else _of(entry.stat())
+                written = UNKNOWN if is_folder else _of_status(entry.stat())
             except OSError:  # a link to nowhere or to itself
                 is_folder, written = False, UNKNOWN
             yield Entry(entry.name, entry.path, is_folder, *written)
@@ -508,7 +508,7 @@ def _scan_remote(files: Any) -> Scan:
                 return None, iter(())
             raise Problem(f"{files.unstrip_protocol(folder)}: cannot be listed: {reject.message}") from None
         entries = (
-            Entry(path.rpartition("/")[2], path, info["type"] == "directory", *_stored(info))
+            Entry(path.rpartition("/")[2], path, info["type"] == "directory", *_of_object(info))
             for info in found
             if (path := info["name"].rstrip("/")) != folder  # a folder's own marker
         )
@@ -607,18 +607,18 @@ def _text(value: object) -> str:
     return "" if value is None else str(value).encode("utf-8", "backslashreplace").decode()
 
 
-def _written(path: str) -> tuple[int, str]:
+def _of_file(path: str) -> tuple[int, str]:
     """Return the size and the stamp of a local file."""
     try:
-        return _of(os.stat(path))
+        return _of_status(os.stat(path))
     except (OSError, ValueError):
         return UNKNOWN
 
 
-def _of(status: os.stat_result) -> tuple[int, str]:
+def _of_status(status: os.stat_result) -> tuple[int, str]:
     return status.st_size, str(status.st_mtime_ns)
 
 
-def _stored(info: Mapping[str, Any]) -> tuple[int, str]:
+def _of_object(info: Mapping[str, Any]) -> tuple[int, str]:
     """Return the size and the stamp of an object, of what its store says of it."""
     return int(info.get("size") or 0), str(info.get("ETag") or info.get("etag") or "")
