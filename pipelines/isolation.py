@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +30,7 @@ import pyarrow as pa
 from shard_tools.errors import Problem
 from shard_tools.storage import Blob, Storage
 
-from .inputs.fetch import Fetcher, protocol
+from .inputs.fetch import Fetcher, Place, protocol
 from .inputs.sources import Source
 from .modality import Modality, Piece, Reject, Sample
 from .plan import Row, within
@@ -229,6 +230,7 @@ def serve(handle: int, place: int, spool: int) -> None:
     connection = Connection(handle)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    threading.stack_size(1 << 20)  # the usual 8 MiB of each that fetches would count as --memory of the inputs
     job, folder = connection.recv()
     try:
         server = _Server(job, pickle.loads(job.modality), folder, Spool(spool))  # from our own driver
@@ -243,7 +245,7 @@ def serve(handle: int, place: int, spool: int) -> None:
             server.spool.end, what, items, *more = connection.recv()
         except EOFError:
             server.fetcher.close()
-            return
+            os._exit(0)  # without waiting for what is still being fetched
         results = server.probe(items) if what == "probe" else server.build(items, *more)
         ready: list[Any] = []
         sent = time.monotonic()
@@ -269,6 +271,8 @@ class _Server:
     def probe(self, sources: Sequence[Source]) -> Iterator[Any]:
         """Yield the pieces of some inputs, or why there are none."""
         self.encoder = None
+        if not self.modality.one_sample:
+            self.fetcher.expect(map(_place, sources))
         return map(self._pieces, sources)
 
     def _pieces(self, source: Source) -> Any:
@@ -277,7 +281,7 @@ class _Server:
                 raise Reject("Absent", "its list names no file")
             if self.modality.one_sample and protocol(source.path):  # to fetch it twice would cost more than it tells
                 return within([Piece()], source.start, source.end)
-            path = self.fetcher.local(source.path, source.offset, source.bytes, source.source)
+            path = self.fetcher.local(*_place(source))
             return within(self.modality.probe(path), source.start, source.end)
         except Exception as error:
             return self._as_reject(error)
@@ -285,6 +289,7 @@ class _Server:
     def build(self, rows: Sequence[Row], layout: Layout) -> Iterator[Any]:
         """Yield None for a sample, or why there is none. Where the modality gives up, other rows are asked for anew."""
         self.encoder = encoder = Encoder(self.spool, layout)
+        self.fetcher.expect(map(_place, rows if not self.job.onto else ()))
         for _, group in groupby(rows, key=lambda row: (row.source, row.path, row.offset)):
             own = list(group)
             while own:
@@ -330,8 +335,7 @@ class _Server:
 
     def _samples(self, rows: Sequence[Row]) -> Iterator[Sample | Reject]:
         """Yield what becomes of some rows of one file."""
-        first = rows[0]
-        path = self.fetcher.local(first.path, first.offset, first.size, first.source)
+        path = self.fetcher.local(*_place(rows[0]))
         yield from self.modality.build(path, [row.piece for row in rows])
 
     def _layers(self, rows: Sequence[Row]) -> Iterator[Sample | Reject]:
@@ -357,6 +361,11 @@ class _Server:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{os.path.basename(frame.filename)}:{frame.lineno}"
         return Reject("Internal", f"{type(error).__name__}: {error} ({where})")
+
+
+def _place(item: Source | Row) -> Place:
+    size = item.bytes if isinstance(item, Source) else item.size
+    return Place(item.path, item.offset, size, item.source)
 
 
 def _peak() -> int:

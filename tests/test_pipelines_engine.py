@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -323,7 +324,9 @@ def test_an_unfinished_build_refuses_inputs_that_are_not_as_they_were(texts: Pat
     assert not (tmp_path / "a/.build").exists() and verify(tmp_path / "a") == []
 
 
-def test_workers_share_the_rate_of_requests(texts: Path, tmp_path: Path) -> None:
+@contextlib.contextmanager
+def served(texts: Path, file: Path) -> Iterator[list[float]]:
+    """Serve the texts on loopback, write a list of their URLs; gives the times of the requests."""
     asked: list[float] = []
 
     class Web(SimpleHTTPRequestHandler):
@@ -334,12 +337,26 @@ def test_workers_share_the_rate_of_requests(texts: Path, tmp_path: Path) -> None
         threading.Thread(target=server.serve_forever, daemon=True).start()
         host = f"http://127.0.0.1:{server.server_port}"
         urls = [f"{host}/{quote(str(path.relative_to(texts)))}" for path in texts.rglob("*.txt")]
-        (tmp_path / "list.csv").write_text("\n".join(["url", *urls]))
-        report = make(tmp_path / "list.csv", tmp_path / "a", rate=10.0, workers=2)
+        file.write_text("\n".join(["url", *urls]))
+        yield asked
         server.shutdown()
+
+
+def test_workers_share_the_rate_of_requests(texts: Path, tmp_path: Path) -> None:
+    with served(texts, tmp_path / "list.csv") as asked:
+        report = make(tmp_path / "list.csv", tmp_path / "a", rate=10.0, workers=2)
     assert report.built == 30 and len(asked) >= 12
     # Each worker's requests are a fifth of a second apart, and one of the two made at least half of them.
     assert max(asked) - min(asked) >= (len(asked) / 2 - 1) / 5 * 0.95
+
+
+def test_an_input_from_afar_that_crashes_costs_itself_only(texts: Path, tmp_path: Path) -> None:
+    (texts / "kind1/file 1.txt").write_text("well\nsegfault\nwell")
+    with served(texts, tmp_path / "list.csv"):
+        report = make(tmp_path / "list.csv", tmp_path / "a", workers=1)
+    (reject,) = rejected(tmp_path / "a").values()
+    assert (reject.error, reject.start, report.built) == ("Crash", 1.0, 30)
+    assert [sample["txt"] for sample in shard_tools.open(tmp_path / "a")].count("well") == 2
 
 
 def test_images_give_equal_bytes_with_one_and_two_workers(tmp_path: Path) -> None:

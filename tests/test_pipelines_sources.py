@@ -26,7 +26,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines.inputs import fetch
-from pipelines.inputs.fetch import Fetcher
+from pipelines.inputs.fetch import Fetcher, Place
 from pipelines.inputs.sources import Source, open_listing
 from pipelines.modality import Reject
 from shard_tools.errors import Misuse, Problem
@@ -455,7 +455,7 @@ def test_a_tars_names_are_only_names(tmp_path: Path) -> None:
     fetcher = Fetcher(folder=str(tmp_path / "here"))
     for source in found:
         local = fetcher.local(source.path, source.offset, source.bytes, source.source)
-        assert os.path.dirname(local) == str(tmp_path / "here" / "fetched")
+        assert Path(local).parents[1] == tmp_path / "here" / "fetched"
     fetcher.close()
     assert [path.name for path in (tmp_path / "here").iterdir()] == ["not-ours"]
 
@@ -529,6 +529,9 @@ class Web(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     files: ClassVar[dict[str, bytes]] = {}
     requests: ClassVar[list[tuple[str, float]]] = []
+    together: ClassVar[threading.Barrier] = threading.Barrier(8)
+    open: ClassVar[set[int]] = set()
+    most_open: ClassVar[int] = 0
 
     def log_message(self, *_: object) -> None:
         pass
@@ -555,6 +558,18 @@ class Web(http.server.BaseHTTPRequestHandler):
             self.answer(429, Retry_After="1")
         elif kind == "until" and tries == 1:
             self.answer(503, Retry_After=formatdate(time.time() + 2, usegmt=True))
+        elif kind == "together":
+            try:
+                self.together.wait(30)
+                self.answer(200, path.encode())
+            except threading.BrokenBarrierError:
+                self.answer(400)
+        elif kind == "counted":
+            self.open.add(id(self))
+            Web.most_open = max(Web.most_open, len(self.open))
+            time.sleep(0.05)
+            self.open.discard(id(self))
+            self.answer(200, b"x" * 1000)
         elif kind == "later":
             self.answer(429, Retry_After="86400")
         elif kind.isdigit():
@@ -628,9 +643,9 @@ def test_a_file_comes_from_the_web_and_goes(web: str) -> None:
     assert Path(other).read_bytes() == b"a picture" and not Path(local).exists()
     for name in ("..", "", "%00", "a" * 400 + ".jpeg"):
         local = fetcher.local(f"{web}/ok/{name}")
-        assert os.path.dirname(local) == os.path.dirname(other) and (len(name) < 9 or local.endswith(".jpeg"))
+        assert Path(local).parents[1] == Path(other).parents[1] and (len(name) < 9 or local.endswith(".jpeg"))
     fetcher.close()
-    assert not Path(other).parent.exists()
+    assert not Path(other).parents[1].exists()
 
 
 def test_what_passes_is_tried_again(web: str) -> None:
@@ -681,6 +696,34 @@ def test_requests_keep_their_distance(web: str) -> None:
         fetcher.local(f"{web}/ok/rate.jpg?{n}")
     first, *_, last = tries("/ok/rate.jpg")
     assert last - first >= 0.29
+    fetcher.close()
+
+
+def test_what_comes_next_is_fetched_ahead(web: str, tmp_path: Path) -> None:
+    fetcher = Fetcher(folder=str(tmp_path))
+    places = [Place(f"{web}/together/{n}.jpg", bytes=17) for n in range(8)]
+    fetcher.expect([*places, Place(f"{web}/404/none.jpg", bytes=1), Place(f"{web}/ok/last.jpg", bytes=9)])
+    for place in places:
+        assert Path(fetcher.local(*place)).read_bytes() == place.path.removeprefix(web).encode()
+    assert rejected(f"{web}/404/none.jpg", -1, 1, fetcher=fetcher).error == "NotFound"
+    fetcher.expect([])  # nobody asks for the last
+    fetcher.local(f"{web}/ok/other.jpg")
+    while len(left := list((tmp_path / "fetched").rglob("*.jpg"))) > 1:
+        time.sleep(0.01)
+    assert left[0].name == "other.jpg"
+    fetcher.close()
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("size", "most"), [(fetch.AHEAD_BYTES // 2, 3), (fetch.AHEAD_BYTES, 2), (-1, 33), (1, 33)])
+def test_not_more_is_fetched_ahead_than_there_is_room_for(web: str, size: int, most: int) -> None:
+    """The one that is waited for, and what comes next."""
+    Web.most_open = 0
+    fetcher = Fetcher()
+    places = [Place(f"{web}/counted/{size}-{n}.jpg", bytes=size) for n in range(50 if size < 2 else 10)]
+    fetcher.expect(places)
+    assert {Path(fetcher.local(*place)).stat().st_size for place in places} == {1000}
+    assert 1 < Web.most_open <= most
     fetcher.close()
 
 

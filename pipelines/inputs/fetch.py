@@ -1,23 +1,24 @@
 """Bring an input to the local disk: URLs and members of tars; a local file stays where it is.
 
-A passing failure of a server (no connection, time-out, 429, 5xx) is tried again, with growing pauses or as long as the
-server asks; what is missing or forbidden is not.
+A server takes its time to answer, so what will be asked for next is on its way already. A passing failure (no
+connection, time-out, 429, 5xx) is tried again, with growing pauses or as long as the server asks; what is missing or
+forbidden is not.
 """
 
-import errno
 import io
 import os
 import re
 import shutil
 import stat
 import tempfile
+import threading
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
-from http import HTTPStatus
-from typing import Any, BinaryIO, TypeVar
+from itertools import count
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import fsspec
@@ -27,17 +28,18 @@ from fsspec.callbacks import Callback
 from pipelines.modality import Reject
 from shard_tools.errors import Misuse
 
+from .failures import FULL, retrying, verdict
+
 HTTP = ("http", "https")
-REMOTE = (*HTTP, "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
+S3 = ("s3", "s3a")
+REMOTE = (*HTTP, *S3, "gs", "gcs", "az", "abfs", "abfss")
 LIMIT = 64 << 30  # bytes of one input
 BLOCK = 1 << 20
-PATIENCE = 300.0  # seconds: a server that asks to wait longer is given up
 CONNECT, READ = 30, 60  # seconds without an answer, without a byte
 NAME_BYTES = 200
+AHEAD = 32  # inputs on their way at a time
+AHEAD_BYTES = 64 << 20  # of them together, unless there is but one
 _PROTOCOL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_FULL = (errno.ENOSPC, errno.EDQUOT)  # our disk, not the server
-_DEFINITE = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, ValueError, Reject)
-_PAUSE = tenacity.wait_exponential_jitter(initial=0.25, max=30, jitter=0.25)
 
 T = TypeVar("T")
 
@@ -67,6 +69,8 @@ def _file_system(kind: str) -> Any:
 
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT, sock_read=READ)
             options["client_kwargs"] = {"timeout": timeout, "headers": {"User-Agent": "shard-build"}}
+        if kind in S3 and "config_kwargs" not in fsspec.config.conf.get(kind, {}):  # ten at a time, unless told
+            options["config_kwargs"] = {"max_pool_connections": AHEAD}
         return fsspec.filesystem(kind, **options)
     except ImportError as error:
         raise Misuse(f"{kind}://: {error}; pip install 'mmmask[remote]'") from error
@@ -80,6 +84,19 @@ def file_system(url: str) -> Any:
     return _file_system(protocol(url))
 
 
+class Place(NamedTuple):
+    """Where an input lies.
+
+    path: file, URL or the tar that holds it. offset, bytes: of a tar's member, -1 for a whole file, and an unknown
+    size. name: of the source, whose last component a member's file gets.
+    """
+
+    path: str
+    offset: int = -1
+    bytes: int = -1
+    name: str = ""
+
+
 class Fetcher:
     """Gives the local path of inputs, one at a time: what was fetched is removed when the next one is asked for.
 
@@ -91,45 +108,51 @@ class Fetcher:
     def __init__(self, rate: float | None = None, retries: int = 4, folder: str | None = None) -> None:
         self._interval = 1 / rate if rate else 0.0
         self._next = 0.0
-        self._retrying = tenacity.Retrying(
-            before=self._pace,
-            retry=tenacity.retry_if_exception(is_passing),
-            stop=tenacity.stop_after_attempt(retries + 1),
-            wait=_wait,
-            reraise=True,
-        )
+        self._pacing = threading.Lock()
+        self._retrying = retrying(retries, self._pace)
         self._given = folder or ""
         self._folder = ""
-        self._kept: tuple[str, int] | None = None
-        self._local = ""
+        self._numbers = count()  # of the folders in it, one an input
+        self._kept: tuple[Place, str] | None = None
+        self._largest = 0  # bytes of what was fetched
+        self._coming: deque[Place] = deque()
+        self._started: dict[Place, Future[str]] = {}
+        self._threads = ThreadPoolExecutor(AHEAD)
+
+    def expect(self, places: Iterable[Place]) -> None:
+        """Say what will be asked for, in this order: what is behind URLs is fetched ahead."""
+        for started in self._started.values():
+            started.cancel()
+            started.add_done_callback(_remove)
+        self._started.clear()
+        self._coming = deque(dict.fromkeys(place for place in places if protocol(place.path)))
+        self._fetch_ahead()
 
     def local(self, path: str, offset: int = -1, bytes: int = -1, name: str = "") -> str:
-        """Return the local path of an input.
+        """Return the local path of an input, see `Place`.
 
-        path: file, URL or the tar that holds it. offset, bytes: place of a tar's member, -1 for a whole file. name: of
-        the source, whose last component a member's file gets. Raises Reject: NotFound, Forbidden, Unreachable,
-        Unreadable, TooLarge, Corrupt, Unsupported; and OSError when the local disk is full.
+        Raises Reject: NotFound, Forbidden, Unreachable, Unreadable, TooLarge, Corrupt, Unsupported; and OSError when
+        the local disk is full.
         """
         if not protocol(path) and offset < 0:
             check_file(path)
             if path.lower().endswith(".tar"):
                 raise Reject("UnknownFormat", "a tar is read where it is named or matched itself: --input FOLDER/*.tar")
             return path
-        if (path, offset) != self._kept:
-            self._empty()
-            target = os.path.join(self._folder, _base_name(name if offset >= 0 else path))
-            try:
-                self._fetch(path, offset, bytes, target)
-            except Exception as error:
-                self._empty()
-                if isinstance(error, Reject | Misuse) or getattr(error, "errno", None) in _FULL:
-                    raise
-                raise verdict(error) from error
-            self._kept, self._local = (path, offset), target
-        return self._local
+        place = Place(path, offset, bytes, name)
+        if self._kept is None or self._kept[0] != place:
+            self._forget()
+            started = self._started.pop(place, None)
+            self._fetch_ahead()
+            file = started.result() if started else self._fetch(place, self._new_folder())
+            self._kept = place, file
+            self._largest = max(self._largest, os.path.getsize(file))
+        return self._kept[1]
 
     def close(self) -> None:
         """Remove what was fetched."""
+        self.expect(())
+        self._threads.shutdown(wait=False)
         if self._folder:
             shutil.rmtree(self._folder if self._given else os.path.dirname(self._folder), ignore_errors=True)
         self._folder, self._kept = "", None
@@ -144,44 +167,87 @@ class Fetcher:
             raise _no_parts()
         return io.BufferedReader(_Ranges(file, self._retrying), BLOCK)
 
-    def _fetch(self, path: str, offset: int, size: int, target: str) -> None:
-        if (kind := protocol(path)) and kind not in REMOTE:
+    def _fetch_ahead(self) -> None:
+        """Start what comes next, as far as there is room for it."""
+        while self._coming and (not self._started or self._has_room()):
+            place = self._coming.popleft()
+            self._started[place] = self._threads.submit(self._fetch, place, self._new_folder())
+
+    def _has_room(self) -> bool:
+        unknown = self._largest or AHEAD_BYTES
+        sizes = (place.bytes if place.bytes >= 0 else unknown for place in self._started)
+        return len(self._started) < AHEAD and sum(sizes) < AHEAD_BYTES
+
+    def _fetch(self, place: Place, folder: str) -> str:
+        """Return the path of an input that was fetched into a folder of its own. Raises see `local`."""
+        target = os.path.join(folder, _base_name(place.name if place.offset >= 0 else place.path))
+        try:
+            os.mkdir(folder, 0o700)
+            self._get(place, target)
+        except Exception as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(error, Reject | Misuse) or getattr(error, "errno", None) in FULL:
+                raise
+            raise verdict(error) from error
+        return target
+
+    def _get(self, place: Place, target: str) -> None:
+        if (kind := protocol(place.path)) and kind not in REMOTE:
             raise Reject("Forbidden", f"{kind}:// is no place that inputs come from; known: {', '.join(REMOTE)}")
-        if size > LIMIT:
-            raise Reject("TooLarge", f"{size:,} bytes; {LIMIT:,} at most")
-        if offset < 0:
-            files = file_system(path)
-            self._retrying(lambda: files.get_file(files._strip_protocol(path), target, callback=_Limit()))
+        if place.bytes > LIMIT:
+            raise Reject("TooLarge", f"{place.bytes:,} bytes; {LIMIT:,} at most")
+        if place.offset < 0:
+            files = file_system(place.path)
+            self._retrying(lambda: files.get_file(files._strip_protocol(place.path), target, callback=_Limit()))
             if not os.path.isfile(target):
                 raise Reject("NotFound", "a folder, not a file")
             return
         if not kind:
-            check_file(path)
-        with self.open(path) if kind else open(path, "rb") as tar, open(target, "wb") as out:
-            if size < 0:
-                raise Reject(
-                    "Corrupt", f"the tar holds no data at byte {offset}: it is damaged or cut off, or this is a link"
-                )
-            tar.seek(offset)
-            while size and (block := tar.read(min(size, BLOCK))):
-                out.write(block)
-                size -= len(block)
-            if size:
-                raise Reject("Corrupt", f"the tar ends {size:,} bytes before its member")
+            check_file(place.path)
+        with self.open(place.path) if kind else open(place.path, "rb") as tar, open(target, "wb") as out:
+            _copy_member(tar, place, out)
 
-    def _empty(self) -> None:
-        """Have an empty folder."""
-        self._kept = None
+    def _new_folder(self) -> str:
+        """Return the path of a folder that an input may have for itself."""
         if not self._folder:
             self._folder = os.path.join(self._given or tempfile.mkdtemp(prefix="shard-build-"), "fetched")
-        shutil.rmtree(self._folder, ignore_errors=True)
-        os.makedirs(self._folder, mode=0o700, exist_ok=True)
+            shutil.rmtree(self._folder, ignore_errors=True)
+            os.makedirs(self._folder, mode=0o700)
+        return os.path.join(self._folder, str(next(self._numbers)))
+
+    def _forget(self) -> None:
+        if self._kept:
+            shutil.rmtree(os.path.dirname(self._kept[1]), ignore_errors=True)
+        self._kept = None
 
     def _pace(self, _: object) -> None:
         """Wait until the next request may be sent."""
         if self._interval:
-            time.sleep(max(0.0, self._next - time.monotonic()))
-            self._next = time.monotonic() + self._interval
+            with self._pacing:
+                self._next = max(self._next, time.monotonic()) + self._interval
+                pause = self._next - self._interval - time.monotonic()
+            time.sleep(max(0.0, pause))
+
+
+def _remove(fetched: Future[str]) -> None:
+    """Remove an input that nobody will ask for."""
+    if not fetched.cancelled() and not fetched.exception():
+        shutil.rmtree(os.path.dirname(fetched.result()), ignore_errors=True)
+
+
+def _copy_member(tar: BinaryIO, place: Place, out: BinaryIO) -> None:
+    """Copy a member of a tar. Raises Reject."""
+    left = place.bytes
+    if left < 0:
+        raise Reject(
+            "Corrupt", f"the tar holds no data at byte {place.offset}: it is damaged or cut off, or this is a link"
+        )
+    tar.seek(place.offset)
+    while left and (block := tar.read(min(left, BLOCK))):
+        out.write(block)
+        left -= len(block)
+    if left:
+        raise Reject("Corrupt", f"the tar ends {left:,} bytes before its member")
 
 
 class _Limit(Callback):
@@ -264,62 +330,6 @@ def check_file(path: str) -> None:
         raise Reject("Unreadable", "a folder, not a file")
     if not stat.S_ISREG(mode):
         raise Reject("Unreadable", "not a regular file")
-
-
-def verdict(error: BaseException) -> Reject:
-    """Return what an error of reading means for the input."""
-    if isinstance(error, Reject):
-        return error
-    status = _status(error)
-    if status:
-        phrase = HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else ""
-        kinds = {401: "Forbidden", 403: "Forbidden", 404: "NotFound", 410: "NotFound"}
-        return Reject(kinds.get(status, "Unreachable"), f"the server answers {status} {phrase}".strip())
-    said = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    message = f"{type(error).__name__}: {said}" if said else type(error).__name__
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return Reject("NotFound", "no such file")
-    if isinstance(error, PermissionError) or _leads_off(error):
-        return Reject("Forbidden", message)
-    remote = type(error).__module__.partition(".")[0] not in ("builtins",) or isinstance(
-        error, TimeoutError | ConnectionError
-    )
-    return Reject("Unreachable" if remote else "Unreadable", message)
-
-
-def is_passing(error: BaseException) -> bool:
-    """Return whether the same request may succeed later."""
-    if status := _status(error):
-        return (status in (408, 425, 429) or status >= 500) and _retry_after(error) <= PATIENCE
-    if isinstance(error, _DEFINITE) or not isinstance(error, Exception) or _leads_off(error):
-        return False
-    return getattr(error, "errno", 0) not in _FULL
-
-
-def _wait(state: tenacity.RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    return max(_PAUSE(state), _retry_after(error) if error else 0.0)
-
-
-def _leads_off(error: BaseException) -> bool:
-    """Return whether a server sent us to something that is not on the web (as aiohttp puts it)."""
-    return type(error).__name__.startswith("NonHttpUrl")
-
-
-def _status(error: BaseException) -> int:
-    status = getattr(error, "status", None) or getattr(error, "code", None)
-    return status if isinstance(status, int) else 0
-
-
-def _retry_after(error: BaseException) -> float:
-    """Return the seconds the server asks to wait; it may give a date."""
-    asked = (getattr(error, "headers", None) or {}).get("Retry-After", "")
-    if asked.isdigit():
-        return float(asked)
-    try:
-        return max(0.0, (parsedate_to_datetime(asked) - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError):
-        return 0.0
 
 
 def _base_name(name: str) -> str:
