@@ -37,6 +37,7 @@ def build_shards(run: Run, target: Output, plan: Plan, layout: Layout) -> None:
         if name in committed:
             run.limit.count(target.record(name).rejections, plan.samples)
     size = min(CHUNK_BYTES, run.share(plan.bytes))
+    write = write_shard if target.storage.local else write_shard.options(num_cpus=0)  # an upload needs none
     shards: dict[str, _Shard] = {}
     running: dict[ray.ObjectRef, tuple[str, int]] = {}
     done = sum(samples for name, samples in plan.shards.items() if name in committed)
@@ -75,7 +76,7 @@ def build_shards(run: Run, target: Output, plan: Plan, layout: Layout) -> None:
             if not any(shard.sizes):
                 del shards[name]
                 ordered = [shard.payloads[number] for number in range(len(shard.sizes))]
-                writer = write_shard.remote(target.root, name, layout, ordered, sorted(shard.rejections))
+                writer = write.remote(target.root, name, layout, ordered, sorted(shard.rejections))
                 running[writer] = name, WRITER
 
 

@@ -1,10 +1,15 @@
 """Builds from and to real servers that speak the protocols of object stores, by the command line."""
 
+import contextlib
 import json
 import os
+import re
 import signal
+import socket
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -64,6 +69,38 @@ def test_a_build_to_a_bucket_that_was_killed_goes_on(store: str, samples: Path, 
     shards = [[shard.sha256 for shard in shard_tools.open(root).shards] for root in (near, output)]
     assert shards[0] == shards[1]
     assert verify(output) == [] and not storage.exists(".build")
+
+
+def test_while_a_shard_is_uploaded_the_next_is_built(s3: str, samples: Path) -> None:
+    host, port = os.environ["AWS_ENDPOINT_URL"].removeprefix("http://").split(":")
+    second, held = threading.Barrier(2), []
+
+    class Gate(socketserver.BaseRequestHandler):
+        """Passes bytes on, but the first upload waits for the second."""
+
+        def handle(self) -> None:
+            with socket.create_connection((host, int(port))) as server:
+                threading.Thread(target=self.answer, args=(server,), daemon=True).start()
+                while data := self.request.recv(1 << 16):
+                    if re.match(rb"PUT \S+/shards/", data) and len(held) < 2:
+                        held.append(data)
+                        second.wait(60)
+                    server.sendall(data)
+
+        def answer(self, server: socket.socket) -> None:
+            with contextlib.suppress(OSError):
+                while data := server.recv(1 << 16):
+                    self.request.sendall(data)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Gate) as gate:
+        gate.daemon_threads = True
+        threading.Thread(target=gate.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{gate.server_address[1]}"
+        one_worker = [*flags(samples / "image", f"{s3}/sets/gate"), "--workers", "1"]
+        succeed(*one_worker, AWS_ENDPOINT_URL=url)
+        gate.shutdown()
+    assert len(held) == 2 and not second.broken
+    assert verify(f"{s3}/sets/gate") == []
 
 
 def test_a_bucket_that_is_not_there_is_one_line(s3: str, samples: Path) -> None:
