@@ -28,7 +28,7 @@ from typing import Any, Self
 import pyarrow as pa
 
 from shard_tools.errors import Problem
-from shard_tools.storage import Blob, Storage
+from shard_tools.storage import Blob, Storage, in_order
 
 from .inputs.fetch import Fetcher, Place, protocol
 from .inputs.sources import Source
@@ -266,7 +266,7 @@ class _Server:
         self.job, self.modality, self.spool = job, modality, spool
         self.encoder: Encoder | None = None
         self.fetcher = Fetcher(job.rate, job.retries, folder)
-        self.blob = lru_cache(4)(lambda shard: Storage(job.onto).blob(f"shards/{shard}.tar"))
+        self.blob = lru_cache(1)(lambda shard: in_order(Storage(job.onto).blob(f"shards/{shard}.tar")))
 
     def probe(self, sources: Sequence[Source]) -> Iterator[Any]:
         """Yield the pieces of some inputs, or why there are none."""

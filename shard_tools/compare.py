@@ -16,7 +16,7 @@ from .manifest import read_manifest
 from .planned import few
 from .scan import scan_parquet
 from .schema import PLAN, REJECTED, Shard
-from .storage import Storage
+from .storage import Storage, in_order
 from .tar import decode_part
 
 CHUNK = 1 << 24
@@ -124,7 +124,7 @@ def _first_sample(sides: Pair, name: str) -> Iterator[str]:
     """Yield the first sample and part in which two shards of one name differ."""
     try:
         tables = [read_shard_index(side.storage, side.manifest, side.shards[name]) for side in sides]
-        blobs = [side.storage.blob(f"shards/{name}") for side in sides]
+        blobs = [in_order(side.storage.blob(f"shards/{name}")) for side in sides]
     except (OSError, Problem) as error:
         yield f"{name}: cannot say which sample: {error}"
         return

@@ -4,7 +4,7 @@ import functools
 import operator
 import os
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +14,7 @@ from .errors import Misuse, Problem
 from .index import read_index
 from .manifest import read_manifest
 from .schema import MEMBER_BYTES
-from .storage import Storage
+from .storage import Storage, in_order
 from .tar import BLOCK, decode_part
 
 OPEN_SHARDS = 128  # a mapped file holds a file descriptor, of which a process has 1024
@@ -79,7 +79,7 @@ class Dataset:
         return sample
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        return (self[position] for position in range(len(self)))
+        return map(self._in_order().__getitem__, range(len(self)))
 
     def raw(self, position: int) -> dict[str, bytes]:
         """Return part → bytes as they are stored.
@@ -124,6 +124,15 @@ class Dataset:
 
     def __reduce__(self) -> tuple[Callable[..., "Dataset"], tuple[Any, ...]]:
         return Dataset, (self.root, self.split)
+
+    def _in_order(self) -> Self:
+        """Return the same data set for one who reads from front to back: many far samples come with a request."""
+        return self._with(_blob=functools.lru_cache(1)(lambda shard: in_order(self._blob(shard))))
+
+    def _with(self, **attributes: Any) -> Self:
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__, **attributes)
+        return other
 
     def _position(self, position: int) -> int:
         index = operator.index(position)

@@ -22,6 +22,7 @@ from fsspec.implementations.local import LocalFileSystem
 from .errors import Misuse, Problem
 
 PARTIAL = ".partial"
+WINDOW = 8 << 20  # bytes
 OBJECT_STORES = {
     "s3",
     "s3a",
@@ -215,6 +216,27 @@ class _Remote:
     def __getitem__(self, span: slice, /) -> bytes:
         start, end, _ = span.indices(self._size)
         return self._storage.span(self._name, start, end) if start < end else b""
+
+
+class _InOrder:
+    """A file behind fsspec of which WINDOW bytes come with a request, for one who reads from front to back."""
+
+    def __init__(self, blob: Blob) -> None:
+        self._blob, self._start, self._window = blob, 0, b""
+
+    def __len__(self) -> int:
+        return len(self._blob)
+
+    def __getitem__(self, span: slice, /) -> bytes:
+        start, end, _ = span.indices(len(self))
+        if not self._start <= start <= end <= self._start + len(self._window):
+            self._start, self._window = start, self._blob[start : max(end, start + WINDOW)]
+        return self._window[start - self._start : end - self._start]
+
+
+def in_order(blob: Blob) -> Blob:
+    """Return a file that is far away with more than is asked for at a time, a local one as it is."""
+    return _InOrder(blob) if isinstance(blob, _Remote) else blob
 
 
 def map_file(path: str) -> mmap.mmap | bytes:

@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -58,6 +58,9 @@ class Zipped(Dataset):
     def raw(self, position: int) -> dict[str, bytes]:
         """Return part → bytes as they are stored, of all data sets. Raises like `Dataset.raw`."""
         return self._gather(self._position(position), Dataset.raw)
+
+    def _in_order(self) -> Self:
+        return self._with(members=[data._in_order() for data in self.members])
 
     def __reduce__(self) -> tuple[Callable[..., Dataset], tuple[Any, ...]]:
         return Zipped, (self._roots, self.split)

@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from shard_data import make_dataset, make_samples
@@ -101,6 +102,25 @@ def test_reads_in_threads_and_after_a_fork(near: Path, place: str) -> None:
     assert [process.exitcode for process in children] == [0, 0]
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:  # pickled: opens it again
         assert pool.submit(read, data, 5).result(60) == wanted[5]
+
+
+def test_from_front_to_back_a_request_brings_many_samples(
+    near: Path, far: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = []
+    span = Storage.span
+
+    def counted(storage: Storage, *place: Any) -> bytes:
+        requests.append(place)
+        return span(storage, *place)
+
+    data = shard_tools.open({"a": far, "b": near})
+    monkeypatch.setattr(Storage, "span", counted)
+    assert [sample["a.jpg"] for sample in data] == [sample["jpg"] for sample in shard_tools.open(near)]
+    assert len(requests) == len(data.shards) < len(data)
+    requests.clear()
+    monkeypatch.setattr("shard_tools.storage.WINDOW", 1)
+    assert len(list(shard_tools.open(far))) == len(requests) == len(data)
 
 
 def test_verify_finds_nothing(place: str) -> None:
