@@ -34,7 +34,7 @@ HTTP = ("http", "https")
 S3 = ("s3", "s3a")
 REMOTE = (*HTTP, *S3, "gs", "gcs", "az", "abfs", "abfss")
 LIMIT = 64 << 30  # bytes of one input
-BLOCK = 1 << 20
+BLOCK = 8 << 20  # bytes that a request asks for
 CONNECT, READ = 30, 60  # seconds without an answer, without a byte
 NAME_BYTES = 200
 AHEAD = 32  # inputs on their way at a time
@@ -157,15 +157,15 @@ class Fetcher:
             shutil.rmtree(self._folder if self._given else os.path.dirname(self._folder), ignore_errors=True)
         self._folder, self._kept = "", None
 
-    def open(self, url: str) -> BinaryIO:
-        """Open a remote file to read ranges of it. Raises Reject; so does reading."""
+    def open(self, url: str, together: int = BLOCK) -> BinaryIO:
+        """Open a remote file to read ranges of it, so many bytes at a time at least. Raises Reject; so does reading."""
         try:
             file = self._retrying(file_system(url).open, url, "rb", block_size=BLOCK, cache_type="none")
         except Exception as error:
             raise verdict(error) from error
         if not file.seekable() or file.size is None:
             raise _no_parts()
-        return io.BufferedReader(_Ranges(file, self._retrying), BLOCK)
+        return io.BufferedReader(_Ranges(file, self._retrying), together)
 
     def _fetch_ahead(self) -> None:
         """Start what comes next, as far as there is room for it."""
@@ -204,7 +204,8 @@ class Fetcher:
             return
         if not kind:
             check_file(place.path)
-        with self.open(place.path) if kind else open(place.path, "rb") as tar, open(target, "wb") as out:
+        own = max(1, min(place.bytes, BLOCK))  # a small member is asked for alone
+        with self.open(place.path, own) if kind else open(place.path, "rb") as tar, open(target, "wb") as out:
             _copy_member(tar, place, out)
 
     def _new_folder(self) -> str:
