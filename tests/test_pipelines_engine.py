@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -324,14 +325,31 @@ def test_an_unfinished_build_refuses_inputs_that_are_not_as_they_were(texts: Pat
     assert not (tmp_path / "a/.build").exists() and verify(tmp_path / "a") == []
 
 
+@dataclass
+class Asked:
+    """Requests to a server. times: when they came, in seconds. open: not answered yet. most: open at a time."""
+
+    times: list[float] = field(default_factory=list)
+    open: set[int] = field(default_factory=set)
+    most: int = 0
+
+
 @contextlib.contextmanager
-def served(texts: Path, file: Path) -> Iterator[list[float]]:
-    """Serve the texts on loopback, write a list of their URLs; gives the times of the requests."""
-    asked: list[float] = []
+def served(texts: Path, file: Path) -> Iterator[Asked]:
+    """Serve the texts on loopback, each after a while, and write a list of their URLs."""
+    asked = Asked()
 
     class Web(SimpleHTTPRequestHandler):
-        def log_request(self, *_: object) -> None:
-            asked.append(time.monotonic())
+        def do_GET(self) -> None:
+            asked.times.append(time.monotonic())
+            asked.open.add(id(self))
+            asked.most = max(asked.most, len(asked.open))
+            time.sleep(0.05)
+            asked.open.discard(id(self))
+            super().do_GET()
+
+        def log_message(self, *_: object) -> None:
+            pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Web, directory=texts)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -345,17 +363,18 @@ def served(texts: Path, file: Path) -> Iterator[list[float]]:
 def test_workers_share_the_rate_of_requests(texts: Path, tmp_path: Path) -> None:
     with served(texts, tmp_path / "list.csv") as asked:
         report = make(tmp_path / "list.csv", tmp_path / "a", rate=10.0, workers=2)
-    assert report.built == 30 and len(asked) >= 12
+    assert report.built == 30 and len(asked.times) >= 12
     # Each worker's requests are a fifth of a second apart, and one of the two made at least half of them.
-    assert max(asked) - min(asked) >= (len(asked) / 2 - 1) / 5 * 0.95
+    assert max(asked.times) - min(asked.times) >= (len(asked.times) / 2 - 1) / 5 * 0.95
 
 
 def test_an_input_from_afar_that_crashes_costs_itself_only(texts: Path, tmp_path: Path) -> None:
     (texts / "kind1/file 1.txt").write_text("well\nsegfault\nwell")
-    with served(texts, tmp_path / "list.csv"):
+    with served(texts, tmp_path / "list.csv") as asked:
         report = make(tmp_path / "list.csv", tmp_path / "a", workers=1)
     (reject,) = rejected(tmp_path / "a").values()
     assert (reject.error, reject.start, report.built) == ("Crash", 1.0, 30)
+    assert asked.most > 1  # by one process: it fetches ahead
     assert [sample["txt"] for sample in shard_tools.open(tmp_path / "a")].count("well") == 2
 
 
