@@ -17,7 +17,8 @@ import sys
 import tempfile
 import time
 from argparse import BooleanOptionalAction, Namespace
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
@@ -136,7 +137,7 @@ def measure(case: Case, folder: Path, arguments: Namespace, python: Path | None)
         result.memory = max(result.memory, report["peak_memory"])
         if get_modality(case.modality).layers:
             result.without_layers.append(_build(case, folder, 1, arguments.pin, "--layers", "")["build_seconds"])
-        if len(os.sched_getaffinity(0)) > 1:
+        if len(os.sched_getaffinity(0)) > 1 and not case.by_url:  # the web server takes one
             result.two.append(_build(case, folder, 2, arguments.pin)["build_seconds"])
         if python and case.peer:
             with tempfile.TemporaryDirectory(dir=folder) as scratch:
@@ -168,21 +169,31 @@ def _build(case: Case, folder: Path, workers: int, pin: bool, *more: str) -> dic
     output = folder / "output"
     shutil.rmtree(output, ignore_errors=True)
     cores = set(sorted(os.sched_getaffinity(0), reverse=True)[: workers if pin else None])
-    flags = ["--modality", case.modality, "--input", folder / "files", "--output", output, "--workers", workers]
-    flags += ["--shard-size", SHARD_SIZE]
-    done = subprocess.run(
-        list(map(str, [sys.executable, "-m", "pipelines.cli", *flags, *case.flags, *more, "--json"])),
-        capture_output=True,
-        text=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, cores),
-        check=False,
-    )
+    with _listed(folder / "files") if case.by_url else nullcontext(folder / "files") as files:
+        flags = ["--modality", case.modality, "--input", files, "--output", output, "--workers", workers]
+        flags += ["--shard-size", SHARD_SIZE]
+        done = subprocess.run(
+            list(map(str, [sys.executable, "-m", "pipelines.cli", *flags, *case.flags, *more, "--json"])),
+            capture_output=True,
+            text=True,
+            preexec_fn=lambda: os.sched_setaffinity(0, cores),
+            check=False,
+        )
     if done.returncode:
         raise Problem(f"{case.name}: {done.stderr[-2000:]}")
     report: dict[str, Any] = json.loads(done.stdout)
     if report["rejected"]:
         raise Problem(f"{case.name}: the builder rejects what bare calls read: {report['rejected']}")
     return report
+
+
+@contextmanager
+def _listed(folder: Path) -> Iterator[Path]:
+    """Serve the files of a folder, as the peers have them; yield a list of their URLs."""
+    with peers.served(folder) as address:
+        urls = folder.with_suffix(".csv")
+        urls.write_text("\n".join(["url", *(f"{address}/{path.name}" for path in sorted(folder.iterdir()))]))
+        yield urls
 
 
 def _ratio(a: list[float], b: list[float]) -> float:

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -23,7 +23,8 @@ class Case:
     """One line of the table.
 
     unit: what bare calls count. candidates: the bare calls by name. files: real ones, repeated by `repeat`. options:
-    of the builder. peer: the program beside it, if any.
+    of the builder. peer: the program beside it, if any. by_url: the builder gets the files over HTTP, too, as the peer
+    does, and not from the disk.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Case:
     candidates: dict[str, Bare]
     options: dict[str, str] = field(default_factory=dict)
     peer: str = ""
+    by_url: bool = False
 
     @property
     def flags(self) -> list[str]:
@@ -44,7 +46,8 @@ def cases(data: Path, folder: Path) -> Iterator[Case]:
     """Yield every case whose files stand in `data`: folders image, video, lidar, audio, table of any depth."""
     for width, height in ((640, 480), (1600, 1200)):
         files = _photographs(data, folder / f"{width}x{height}", width, height)
-        yield Case(f"image {width}×{height}", "image", "pictures", files, image.CANDIDATES, peer="img2dataset")
+        case = Case(f"image {width}×{height}", "image", "pictures", files, image.CANDIDATES, peer="img2dataset")
+        yield from (case, replace(case, name=f"{case.name}, by URL", by_url=True))
     found = [path for path in _find(data / "image", ".jpg", ".jpeg") if _shorter_side(path) >= 256]
     yield Case("image, as found", "image", "pictures", found, image.CANDIDATES, peer="img2dataset")
     films = _find(data / "video", ".mp4", ".mkv", ".avi", ".webm")

@@ -54,6 +54,19 @@ video2dataset(
 )
 """
 
+# Python's own web server, but connections stay open, and many may wait, as with those that serve data.
+SERVER = """
+import sys
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+ThreadingHTTPServer.request_queue_size = 128
+SimpleHTTPRequestHandler.protocol_version = "HTTP/1.1"
+SimpleHTTPRequestHandler.disable_nagle_algorithm = True
+handler = partial(SimpleHTTPRequestHandler, directory=sys.argv[2])
+ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), handler).serve_forever()
+"""
+
 
 def environment(folder: Path) -> Path:
     """Return the Python of the peers' environment, which is made if it is not there yet. Raises Problem."""
@@ -72,7 +85,7 @@ def environment(folder: Path) -> Path:
 def img2dataset(python: Path, files: Sequence[Path], scratch: Path) -> float:
     """Return the seconds that img2dataset takes for some pictures, served to it from this machine."""
     output = scratch / "img2dataset"
-    with _served(files[0].parent) as address:
+    with served(files[0].parent) as address:
         urls = scratch / "urls.txt"
         urls.write_text("".join(f"{address}/{path.name}\n" for path in files))
         flags = {
@@ -132,12 +145,12 @@ def _seconds(output: Path, expected: int) -> float:
 
 
 @contextlib.contextmanager
-def _served(folder: Path) -> Iterator[str]:
+def served(folder: Path) -> Iterator[str]:
     """Serve a folder over HTTP on the loopback device, from a process of its own; yield its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", str(folder)]
+    command = [sys.executable, "-c", SERVER, str(port), str(folder)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for _ in range(100):
