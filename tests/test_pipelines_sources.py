@@ -715,6 +715,15 @@ def test_what_comes_next_is_fetched_ahead(web: str, tmp_path: Path) -> None:
     assert not any(tmp_path.iterdir())
 
 
+def test_ranges_of_one_file_are_fetched_once(web: str) -> None:
+    fetcher = Fetcher()
+    places = [Place(f"{web}/ok/ranges.jpg", name=f"ranges.jpg#{n}-{n + 1}") for n in range(3)]
+    fetcher.expect([*places, Place(f"{web}/ok/after.jpg")])
+    assert len({fetcher.local(*place) for place in places}) == len(tries("/ok/ranges.jpg")) == 1
+    assert fetcher.local(f"{web}/ok/after.jpg")
+    fetcher.close()
+
+
 @pytest.mark.parametrize(("size", "most"), [(fetch.AHEAD_BYTES // 2, 3), (fetch.AHEAD_BYTES, 2), (-1, 33), (1, 33)])
 def test_not_more_is_fetched_ahead_than_there_is_room_for(web: str, size: int, most: int) -> None:
     """The one that is waited for, and what comes next."""

@@ -96,6 +96,11 @@ class Place(NamedTuple):
     bytes: int = -1
     name: str = ""
 
+    @property
+    def file(self) -> tuple[str, int]:
+        """What is the same for ranges of one input."""
+        return self.path, self.offset
+
 
 class Fetcher:
     """Gives the local path of inputs, one at a time: what was fetched is removed when the next one is asked for.
@@ -113,19 +118,19 @@ class Fetcher:
         self._given = folder or ""
         self._folder = ""
         self._numbers = count()  # of the folders in it, one an input
-        self._kept: tuple[Place, str] | None = None
+        self._kept: tuple[tuple[str, int], str] | None = None
         self._largest = 0  # bytes of what was fetched
         self._coming: deque[Place] = deque()
-        self._started: dict[Place, Future[str]] = {}
+        self._started: dict[tuple[str, int], tuple[Place, Future[str]]] = {}
         self._threads = ThreadPoolExecutor(AHEAD)
 
     def expect(self, places: Iterable[Place]) -> None:
         """Say what will be asked for, in this order: what is behind URLs is fetched ahead."""
-        for started in self._started.values():
+        for _, started in self._started.values():
             started.cancel()
             started.add_done_callback(_remove)
         self._started.clear()
-        self._coming = deque(dict.fromkeys(place for place in places if protocol(place.path)))
+        self._coming = deque({place.file: place for place in places if protocol(place.path)}.values())
         self._fetch_ahead()
 
     def local(self, path: str, offset: int = -1, bytes: int = -1, name: str = "") -> str:
@@ -140,12 +145,12 @@ class Fetcher:
                 raise Reject("UnknownFormat", "a tar is read where it is named or matched itself: --input FOLDER/*.tar")
             return path
         place = Place(path, offset, bytes, name)
-        if self._kept is None or self._kept[0] != place:
+        if self._kept is None or self._kept[0] != place.file:
             self._forget()
-            started = self._started.pop(place, None)
+            _, started = self._started.pop(place.file, (place, None))
             self._fetch_ahead()
             file = started.result() if started else self._fetch(place, self._new_folder())
-            self._kept = place, file
+            self._kept = place.file, file
             self._largest = max(self._largest, os.path.getsize(file))
         return self._kept[1]
 
@@ -171,11 +176,11 @@ class Fetcher:
         """Start what comes next, as far as there is room for it."""
         while self._coming and (not self._started or self._has_room()):
             place = self._coming.popleft()
-            self._started[place] = self._threads.submit(self._fetch, place, self._new_folder())
+            self._started[place.file] = place, self._threads.submit(self._fetch, place, self._new_folder())
 
     def _has_room(self) -> bool:
         unknown = self._largest or AHEAD_BYTES
-        sizes = (place.bytes if place.bytes >= 0 else unknown for place in self._started)
+        sizes = (place.bytes if place.bytes >= 0 else unknown for place, _ in self._started.values())
         return len(self._started) < AHEAD and sum(sizes) < AHEAD_BYTES
 
     def _fetch(self, place: Place, folder: str) -> str:
