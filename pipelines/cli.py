@@ -24,7 +24,7 @@ EXAMPLES = """examples:
   shard-build --modality image --input clips.csv --column path=image_url --output s3://bucket/photos --rate 20
   shard-build --modality image --input front/ --group '(\\d+)\\.jpg$' --output data/front
   shard-build --modality lidar --input sweeps/ --group '(\\d+)\\.bin$' --onto data/front --output data/sweeps
-  shard-build --modality image --layers saliency --onto data/photos --output data/photos-saliency
+  shard-build --modality image --layers saliency --onto data/plain --output data/plain-saliency
   shard-build --modality video --input films/ --with audio --output data/films
   shard-build --modality audio --help        (with the options of audio)
 
@@ -34,7 +34,7 @@ A build that was stopped goes on when the same command is given again."""
 def main() -> None:
     """Run `shard-build` and exit."""
     try:
-        run(PROG, build_command)
+        run(PROG, build_command, extra="build")
     except SystemExit as done:  # DuckDB's bindings complain at the end of an interpreter that had Ray in it
         sys.stdout.flush()
         sys.stderr.flush()

@@ -112,7 +112,7 @@ def build(
     target = Output(output)
     _check_apart(inputs, target)
     limit = Limit.parse(max_rejected)
-    with tempfile.TemporaryDirectory(prefix="shard-build-") as folder, _in_one_line(target.root):
+    with tempfile.TemporaryDirectory(prefix="shard-build-") as folder, _in_one_line(target.root, overwrite):
         scratch = Path(folder)
         listing: Listing | None = None
         listed: Inputs | None = None
@@ -165,11 +165,13 @@ def build(
                 begun = time.monotonic()
                 build_shards(run, target, plan, layout)
                 manifest = _manifest(target, builder, plan, parts, layout, make_build(config, versions))
-                if not manifest.shards:
-                    target.discard()
-                    raise Problem(f"nothing built, every input was rejected: {limit.tally}")
                 early = planner.rejections(target, scratch)
                 late = chain.from_iterable(target.record(name).rejections for name in plan.shards)
+                if not manifest.shards:
+                    target.discard(chain(early, late), scratch)
+                    raise Problem(
+                        f"nothing built, every input was rejected: {limit.tally}; see {target.root}/rejected.parquet"
+                    )
                 target.finish(manifest, plan, chain(early, late), scratch)
                 seconds = time.monotonic() - begun  # before Ray goes, which takes a second
             report = _report(target, manifest, limit.tally, started, seconds, run)
@@ -180,9 +182,9 @@ def build(
 
 
 @contextmanager
-def _in_one_line(root: str) -> Iterator[None]:
+def _in_one_line(root: str, overwrite: bool) -> Iterator[None]:
     """Turn what can stop a build into a Problem that says how to go on."""
-    again = f"the same command goes on with what is in {root}"
+    again = f"the same command{', without --overwrite,' if overwrite else ''} goes on with what is in {root}"
     try:
         yield
     except KeyboardInterrupt:

@@ -11,6 +11,7 @@ import json
 import os
 import pickle
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,10 @@ import tempfile
 import threading
 import time
 import traceback
+import uuid
+import weakref
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby, repeat
@@ -97,7 +101,9 @@ class Isolated:
         self._in_order = True  # no question is open
         self._process: subprocess.Popen[bytes] | None = None
         self._place = os.memfd_create("item")  # its number, written by the process, read when that stands or dies
-        self._folder = tempfile.TemporaryDirectory(prefix="shard-build-")  # of fetched inputs: outlives the process
+        # Of fetched inputs: outlives the process. Made when the first is fetched, removed by whoever ends last.
+        self._folder = os.path.join(tempfile.gettempdir(), f"shard-build-{uuid.uuid4().hex}")
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
 
     def probe(self, sources: Sequence[Source]) -> Iterator[list[Piece] | Reject]:
         """Yield the pieces of each of some inputs, or why it has none."""
@@ -215,7 +221,7 @@ class Isolated:
                 stderr=subprocess.DEVNULL,  # decoders complain there about what becomes a reject anyway
             )
         try:
-            self._connection.send((self.job, self._folder.name))
+            self._connection.send((self.job, self._folder))
             failure: str = self._connection.recv()
         except (EOFError, ConnectionError):
             return f"exit code {self._process.wait()}"
@@ -245,6 +251,8 @@ def serve(handle: int, place: int, spool: int) -> None:
             server.spool.end, what, items, *more = connection.recv()
         except EOFError:
             server.fetcher.close()
+            with suppress(OSError):
+                os.rmdir(folder)
             os._exit(0)  # without waiting for what is still being fetched
         results = server.probe(items) if what == "probe" else server.build(items, *more)
         ready: list[Any] = []

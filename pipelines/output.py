@@ -72,7 +72,7 @@ class Output:
             found = self.storage.names("")
         except OSError as error:
             raise Problem(f"--output {error}") from None
-        if found and not {"manifest.json", STATE} & set(found):
+        if not {"manifest.json", STATE} & set(found) and set(found) - {"rejected.parquet"}:
             raise Misuse(f"{root}: the output is not empty and holds no data set of ours; give another folder")
 
     def finished(self, digest: str, config: dict[str, Any], *, overwrite: bool) -> Manifest | None:
@@ -165,11 +165,13 @@ class Output:
         write_manifest(self.root, manifest)
         self.storage.remove_tree(STATE)
 
-    def discard(self) -> None:
-        """Remove the traces of a build that gave nothing."""
+    def discard(self, rejections: Iterator[Rejection], scratch: Path) -> None:
+        """Remove the traces of a build that gave nothing, but for what was turned away."""
+        with atomic(self.root, "rejected.parquet") as file:
+            write_rejected(file, rejections, scratch)
         self.storage.remove_tree(STATE)
         if self.storage.local:
-            for folder in (Path(self.root, "shards"), Path(self.root, "index"), Path(self.root)):
+            for folder in (Path(self.root, "shards"), Path(self.root, "index")):
                 if folder.is_dir() and not any(folder.iterdir()):
                     folder.rmdir()
 
@@ -211,6 +213,11 @@ def _other(root: str, what: str, differences: list[str]) -> Misuse:
     )
 
 
+def _say(value: Any) -> str:
+    """Return a value of the config in words: a data set by its name."""
+    return "none" if value is None else str(value.get("name", value) if isinstance(value, dict) else value)
+
+
 def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Return in words what differs."""
     found = []
@@ -226,5 +233,5 @@ def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
             if inner == ["sha256"]:
                 found.append(f"{name}: other names, sizes or labels")
         else:
-            found.append(f"{name} {before} there, {after} here")
+            found.append(f"{name} {_say(before)} there, {_say(after)} here")
     return found

@@ -51,14 +51,24 @@ class Parser(argparse.ArgumentParser):
         raise Misuse(f"{message}; see {self.prog} --help")
 
 
-def run(prog: str, main: Callable[[list[str]], int | None], argv: list[str] | None = None) -> NoReturn:
-    """Call main(argv) and exit: 0 or what it returns; 1 or 2 with one line for a Problem; 130 for Ctrl-C."""
+def run(
+    prog: str, main: Callable[[list[str]], int | None], argv: list[str] | None = None, *, extra: str = ""
+) -> NoReturn:
+    """Call main(argv) and exit: 0 or what it returns; 1 or 2 with one line for a Problem; 130 for Ctrl-C.
+
+    extra: of this package, whose libraries main needs.
+    """
     try:
         code = main(sys.argv[1:] if argv is None else argv) or 0
         sys.stdout.flush()
     except Problem as problem:
         print(f"{prog}: {problem}", file=sys.stderr)
         code = problem.exit_code
+    except ModuleNotFoundError as error:
+        if not extra:
+            raise
+        print(f"{prog}: {error.name} is not installed: pip install 'mmmask[{extra}]'", file=sys.stderr)
+        code = 2
     except KeyboardInterrupt:
         print(f"{prog}: interrupted", file=sys.stderr)
         code = 130

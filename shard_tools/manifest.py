@@ -1,5 +1,6 @@
 """Read and write `manifest.json`, which says what a data set is and which shards count, and the data card beside it."""
 
+import hashlib
 import json
 import os
 import re
@@ -29,7 +30,9 @@ def read_manifest(root: str | os.PathLike[str]) -> Manifest:
     try:
         text = storage.read(NAME)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise Misuse(f"{storage.root}: no data set here ({NAME} is missing); shard-build makes one") from error
+        begun = storage.exists(".build")
+        what = "an unfinished build: the shard-build that began it goes on" if begun else "shard-build makes one"
+        raise Misuse(f"{storage.root}: no data set here ({NAME} is missing); {what}") from error
     except OSError as error:
         raise Problem(f"not readable: {error}") from error
     try:
@@ -73,8 +76,11 @@ def write_card(root: str | os.PathLike[str], manifest: Manifest, features: Seque
         for split, own in shards.items()
         if own  # Hugging Face fails on a pattern without files
     }
+    shas = "".join(shard.sha256 for shard in manifest.shards)
     text = template.render(
         m=manifest,
+        # Hugging Face keeps what it has loaded, and tells data sets of one name apart by nothing else.
+        version=int(hashlib.sha256(shas.encode()).hexdigest()[:8], 16),
         features=list(features),
         splits=splits,
         hf_splits={"val": "validation"},

@@ -68,5 +68,6 @@ class Condition:
             dotted = [column for column in self._columns if column.startswith(f"{name}.")]
             if dotted:  # jpg.size is a column of a table jpg to SQL
                 return f'no column {name}; a name with a dot stands in double quotes, like "{dotted[-1]}"'
-            return f"no column {name}{nearest(name, self._columns)}; there is {', '.join(self._columns)}"
+            known = f"there is {', '.join(self._columns)}; a text stands in single quotes"
+            return f"no column {name}{nearest(name, self._columns)}; {known}"
         return " ".join(message.split("\n\n")[0].split())

@@ -1,9 +1,14 @@
 """The command shard-build: what a user sees, above all when something is wrong."""
 
 import json
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
+from conftest import succeed
 from PIL import Image as Pillow
 
 from pipelines.cli import PROG, build_command
@@ -101,5 +106,22 @@ def test_when_all_is_rejected_it_fails_and_says_why(
     err = capsys.readouterr().err
     assert ended.value.code == 1
     assert err.startswith("shard-build: nothing built, every input was rejected: UnknownFormat 1 (mine/letter.txt:")
-    assert err.count("\n") == 1
-    assert not Path("out").exists()
+    assert err.endswith("/out/rejected.parquet\n") and err.count("\n") == 1
+    assert [path.name for path in Path("out").iterdir()] == ["rejected.parquet"]
+    (reject,) = pq.read_table("out/rejected.parquet").to_pylist()
+    assert (reject["source"], reject["error"]) == ("mine/letter.txt", "UnknownFormat")
+    assert build_command(f"{IMAGE} --input photos --output out".split()) == 0  # the folder is still free
+
+
+def test_what_is_not_installed_is_one_line(photos: Path) -> None:
+    program = "import sys; sys.modules['simplejpeg'] = None; from pipelines.cli import main; main()"
+    line = [sys.executable, "-c", program, *IMAGE.split(), "--input", "photos", "--output", "out"]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "shard-build: simplejpeg is not installed: pip install 'mmmask[build]'\n"
+
+
+def test_a_build_leaves_nothing_behind(photos: Path, tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory() as scratch:  # a longer name is too long for Ray
+        succeed("pipelines.cli", *IMAGE.split(), "--input", photos, "--output", tmp_path / "out", TMPDIR=scratch)
+        assert not list(Path(scratch).glob("shard-build-*"))

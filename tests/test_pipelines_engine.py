@@ -204,12 +204,13 @@ def test_a_shard_of_rejects_alone_leaves_a_gap(tmp_path: Path) -> None:
     assert verify(tmp_path / "out") == []
 
 
-def test_all_rejected_is_a_failure_that_leaves_nothing(tmp_path: Path) -> None:
+def test_all_rejected_is_a_failure_that_leaves_the_rejects(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.txt").write_text("refuse\nrefuse")
     with pytest.raises(Problem, match=r"every input was rejected: Refused 2 \(in/a.txt: as it was told\)"):
         make(tmp_path / "in", tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["rejected.parquet"]
+    assert list(rejected(tmp_path / "out")) == ["in/a.txt:0", "in/a.txt:1"]
 
 
 def test_too_many_rejects_stop_the_build_and_a_higher_limit_goes_on(texts: Path, tmp_path: Path) -> None:

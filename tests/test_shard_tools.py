@@ -21,7 +21,7 @@ from hypothesis.extra.numpy import array_shapes, arrays, scalar_dtypes
 from shard_data import PARTS, make_dataset, make_samples
 
 import shard_tools
-from shard_tools.manifest import read_manifest, write_manifest
+from shard_tools.manifest import read_manifest, write_card, write_manifest
 from shard_tools.schema import Manifest, index_schema
 from shard_tools.storage import remove_leftovers
 from shard_tools.tar import END, decode_part, encode_part, member, sample_members, split_name
@@ -293,6 +293,23 @@ def test_hugging_face_reads_the_same(root: Path, tmp_path: Path) -> None:
         assert (mine["__key__"], mine["json"], mine["cls"]) == (row["__key__"], row["json"], row["cls"])
         assert mine["saliency.npy"].tolist() == row["saliency.npy"]
         assert row["jpg"].size == (24, 16)
+
+
+def test_hugging_face_sees_that_a_data_set_was_built_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets")
+    loaded = []
+    for number in range(2):
+        root = make_dataset(tmp_path / str(number) / "photos")
+        if number:
+            manifest = read_manifest(root)
+            with ShardWriter(root, "train-000000", list(PARTS)) as writer:
+                for key, _, parts, row in make_samples()[1:4]:
+                    writer.add(key, {name: encode_part(name, part) for name, part in parts.items()}, row)
+                manifest.shards[0] = writer.commit()
+            write_card(root, manifest)
+        monkeypatch.chdir(root.parent)
+        loaded.append(datasets.load_dataset("photos", split="train", cache_dir=str(tmp_path / "cache")))
+    assert [len(rows) for rows in loaded] == [8, 7]
 
 
 def test_the_card_names_splits_and_parts(root: Path) -> None:

@@ -216,9 +216,11 @@ class Fetcher:
     def _new_folder(self) -> str:
         """Return the path of a folder that an input may have for itself."""
         if not self._folder:
-            self._folder = os.path.join(self._given or tempfile.mkdtemp(prefix="shard-build-"), "fetched")
+            above = self._given or tempfile.mkdtemp(prefix="shard-build-")
+            os.makedirs(above, 0o700, exist_ok=True)
+            self._folder = os.path.join(above, "fetched")
             shutil.rmtree(self._folder, ignore_errors=True)
-            os.makedirs(self._folder, mode=0o700)
+            os.mkdir(self._folder, 0o700)
         return os.path.join(self._folder, str(next(self._numbers)))
 
     def _forget(self) -> None:
