@@ -72,7 +72,10 @@ def _sample(data: Dataset, position: int) -> dict[str, Any]:
         "key": row["key"],
         "split": row["split"],
         "label": row["label"],
-        "facts": {"source": row["source"], "lattice": " × ".join(map(str, row["shape"]))},
+        "facts": {
+            "source": row["source"],
+            "lattice": "none: an absent sample" if row["shape"] == [0] else " × ".join(map(str, row["shape"])),
+        },
         "error": "",
         "media": {},
         "table": None,
@@ -85,6 +88,8 @@ def _sample(data: Dataset, position: int) -> dict[str, Any]:
     facts = sample.get("json") or {}
     known = {name: value for name, value in facts.items() if value not in ("", -1, row["label"], row["source"])}
     shown["facts"] |= {name: _text(value) for name, value in known.items()}
+    if sample.get("txt"):
+        shown["facts"]["caption"] = sample["txt"]
     shown["media"] = {part: _uri(MEDIA[part], raw[part]) for part in sorted(MEDIA) if raw.get(part)}
     shown["drawn"]["facts"] = facts
     shown["drawn"]["layers"] = dict(_layers(data.manifest, sample))

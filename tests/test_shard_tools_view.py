@@ -152,6 +152,12 @@ def test_sounds(tmp_path: Path) -> None:
     assert drawn["layers"]["energy"]["shape"] == [2, 8]
 
 
+def test_captions_and_absent_samples_are_told(tmp_path: Path) -> None:
+    view(build(tmp_path / "d", "image", {"txt": b"a <b>red</b> door"}, {}, [0]), 1, None, tmp_path / "page.html")
+    page = Page(tmp_path / "page.html")
+    assert "a <b>red</b> door" in page.text and "none: an absent sample" in page.text and not page.named("b")
+
+
 def test_tables_mark_what_is_missing(tmp_path: Path) -> None:
     table = pa.table({"<u>n</u>": [1.0, None, 3.0] * 9, "c": ["<u>x</u>", None, "y"] * 9})
     sink = io.BytesIO()

@@ -88,6 +88,7 @@ function paint(context, layers, name, frame, alpha) {
 }
 
 const frames = (layer) => (layer.kind === "vector" ? layer.shape.slice(1) : layer.shape).slice(0, -2).reduce((a, b) => a * b, 1);
+const chosenFrames = (count) => [...new Set([0.1, 0.35, 0.6, 0.85].map((share) => Math.floor(share * count)))];
 const frameAt = (sample, seconds) => Math.max(0, Math.min(Math.floor(seconds * (sample.facts.fps || 1) + 0.01), (sample.facts.frames || 1) - 1));
 const shownLayers = (sample) => Object.keys(sample.layers).filter((name) => !(name.endsWith("_valid") && sample.layers[name.slice(0, -6)]));
 
@@ -148,7 +149,7 @@ async function drawVideo(article, stage, video, sample) {
   const draw = overlay(article, stage, sample, () => size, () => frameAt(sample, video.currentTime));
   const follow = () => { draw(); video.requestVideoFrameCallback?.(follow); };
   if (draw) { follow(); video.addEventListener("seeked", draw); video.addEventListener("timeupdate", draw); }
-  const count = sample.facts.frames || 1, chosen = [...new Set([0.1, 0.35, 0.6, 0.85].map((share) => Math.floor(share * count)))];
+  const chosen = chosenFrames(sample.facts.frames || 1);
   const names = shownLayers(sample), pictures = [];
   for (const frame of chosen) {
     const seeked = once(copy, "seeked");
@@ -223,12 +224,24 @@ function drawMel(article, sample) {
   }
 }
 
+function drawLayers(article, sample) { // of an overlay, which has no picture to draw them on
+  const strip = element("div", article, { className: "strip" });
+  article.querySelector("dl").before(strip);
+  for (const name of shownLayers(sample).filter((name) => sample.layers[name].shape.length > 1)) {
+    const layer = sample.layers[name], [height, width] = layer.shape.slice(-2), [cellHeight, cellWidth] = layer.cell.slice(-2);
+    const size = [width * cellWidth, height * cellHeight], count = frames(layer);
+    const blank = Object.assign(document.createElement("canvas"), { width: size[0], height: size[1] });
+    for (const frame of chosenFrames(count)) still(strip, blank, size, sample, name, frame, count > 1 ? `${name}, frame ${frame}` : name);
+  }
+}
+
 async function drawSample(article, sample) {
   const stage = article.querySelector(".stage"), image = article.querySelector("img"), video = article.querySelector("video");
   if (image) await drawImage(article, stage, image, sample);
   if (video) await drawVideo(article, stage, video, sample);
   if (sample.arrays.points) drawPoints(article, sample);
   if (sample.arrays.mel) drawMel(article, sample);
+  if (!image && !video && !sample.arrays.points && !sample.arrays.mel) drawLayers(article, sample);
 }
 
 const samples = JSON.parse(document.getElementById("data").textContent);
