@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from shard_tools.errors import Misuse, Problem
-from shard_tools.manifest import read_manifest, write_card, write_manifest
+from shard_tools.manifest import STATE, read_manifest, write_card, write_manifest
 from shard_tools.schema import Build, Manifest, Shard
 from shard_tools.storage import Storage, atomic, remove_leftovers
 
@@ -30,7 +30,6 @@ from .lock import hold
 from .plan import Plan
 from .rejects import Rejection, read_rejected, write_rejected
 
-STATE = ".build"
 PLAN = f"{STATE}/plan.parquet"
 PROBE = f"{STATE}/probe"
 MARKS = f"{STATE}/marks.parquet"

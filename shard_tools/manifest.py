@@ -15,6 +15,7 @@ from .schema import FORMAT, Manifest
 from .storage import Storage, atomic
 
 NAME = "manifest.json"
+STATE = ".build"  # folder of a build that is not finished
 SHARD = re.compile(r"[A-Za-z0-9_-]+\.tar")  # a manifest of unknown origin must not lead out of its folder
 CARD_ITEMS = 12  # of a long list the card shows no more
 
@@ -30,7 +31,7 @@ def read_manifest(root: str | os.PathLike[str]) -> Manifest:
     try:
         text = storage.read(NAME)
     except (FileNotFoundError, NotADirectoryError) as error:
-        begun = storage.exists(".build")
+        begun = storage.exists(STATE)
         what = "an unfinished build: the shard-build that began it goes on" if begun else "shard-build makes one"
         raise Misuse(f"{storage.root}: no data set here ({NAME} is missing); {what}") from error
     except OSError as error:
@@ -79,7 +80,7 @@ def write_card(root: str | os.PathLike[str], manifest: Manifest, features: Seque
     shas = "".join(shard.sha256 for shard in manifest.shards)
     text = template.render(
         m=manifest,
-        # Hugging Face keeps what it has loaded, and tells data sets of one name apart by nothing else.
+        # Hugging Face keeps what it has loaded, and would tell data sets apart by their names and files' names alone.
         version=int(hashlib.sha256(shas.encode()).hexdigest()[:8], 16),
         features=list(features),
         splits=splits,

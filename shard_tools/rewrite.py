@@ -21,7 +21,7 @@ from .arguments import nearest
 from .errors import Misuse, Problem
 from .index import read_parquet
 from .keys import Hashes, repeated_texts
-from .manifest import NAME, write_card, write_manifest
+from .manifest import NAME, STATE, write_card, write_manifest
 from .scan import scan
 from .schema import PLAN, REJECTED, Build, Manifest, Shard
 from .selection import Sample, Selection
@@ -29,7 +29,7 @@ from .storage import PARTIAL, Storage, atomic
 from .tar import BLOCK, END, padding
 from .writer import ShardWriter
 
-OURS = (NAME, "README.md", "plan.parquet", "rejected.parquet", "shards", "index", ".build")
+OURS = (NAME, "README.md", "plan.parquet", "rejected.parquet", "shards", "index", STATE)
 SHARD_BYTES = 256 * 10**6
 SHARD_SAMPLES = 10_000
 
