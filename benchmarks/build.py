@@ -33,7 +33,6 @@ from pipelines.modality import get_modality
 from shard_tools.arguments import Parser, run
 from shard_tools.errors import Problem
 
-PEERS = {"img2dataset": peers.img2dataset, "video2dataset": peers.video2dataset}
 SHARD_SIZE = "64MB"  # so that a short run has several, as a long one has
 COLUMNS = (
     "files", "unit", "a second", "MB/s", "bare calls", "of bare", "of script", "layers", "1 → 2", "memory", "start-up",
@@ -141,8 +140,8 @@ def measure(case: Case, folder: Path, arguments: Namespace, python: Path | None)
             result.two.append(_build(case, folder, 2, arguments.pin)["build_seconds"])
         if python and case.peer:
             with tempfile.TemporaryDirectory(dir=folder) as scratch:
-                result.peer_name = case.peer
-                result.peer.append(PEERS[case.peer](python, files, Path(scratch)))
+                result.peer_name = case.peer.name
+                result.peer.append(case.peer.seconds(python, files, Path(scratch)))
     shutil.rmtree(folder)
     return result
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
+from benchmarks import peers
 from benchmarks.bare import Bare, audio, image, lidar, table, video
+from benchmarks.peers import Peer
 from shard_tools.errors import Misuse
 
 EVERY_FRAME = 240.0  # a second: more than any source has
@@ -33,7 +35,7 @@ class Case:
     files: Sequence[Path]
     candidates: dict[str, Bare]
     options: dict[str, str] = field(default_factory=dict)
-    peer: str = ""
+    peer: Peer | None = None
     by_url: bool = False
 
     @property
@@ -46,16 +48,15 @@ def cases(data: Path, folder: Path) -> Iterator[Case]:
     """Yield every case whose files stand in `data`: folders image, video, lidar, audio, table of any depth."""
     for width, height in ((640, 480), (1600, 1200)):
         files = _photographs(data, folder / f"{width}x{height}", width, height)
-        case = Case(f"image {width}×{height}", "image", "pictures", files, image.CANDIDATES, peer="img2dataset")
+        case = Case(f"image {width}×{height}", "image", "pictures", files, image.CANDIDATES, peer=peers.IMG2DATASET)
         yield from (case, replace(case, name=f"{case.name}, by URL", by_url=True))
     found = [path for path in _find(data / "image", ".jpg", ".jpeg") if _shorter_side(path) >= 256]
-    yield Case("image, as found", "image", "pictures", found, image.CANDIDATES, peer="img2dataset")
+    yield Case("image, as found", "image", "pictures", found, image.CANDIDATES, peer=peers.IMG2DATASET)
     films = _find(data / "video", ".mp4", ".mkv", ".avi", ".webm")
-    eight = video.candidates(8.0)
-    yield Case("video, 8 frames a second", "video", "frames", films, eight)
-    every = {"fps": str(EVERY_FRAME)}
-    mp4 = [film for film in films if film.suffix == ".mp4"]  # the peer takes no other from a list of files
-    yield Case("video, every frame", "video", "frames", mp4, video.candidates(EVERY_FRAME), every, "video2dataset")
+    eight, every = video.candidates(8.0), video.candidates(EVERY_FRAME)
+    yield Case("video, 8 frames a second", "video", "frames", films, eight, peer=peers.VIDEO2DATASET_8)
+    options = {"fps": str(EVERY_FRAME)}
+    yield Case("video, every frame", "video", "frames", films, every, options, peers.VIDEO2DATASET)
     yield Case("lidar", "lidar", "sweeps", _find(data / "lidar", ".bin"), lidar.CANDIDATES)
     sounds = _find(data / "audio", ".wav", ".flac", ".ogg", smallest=SMALLEST)
     yield Case("audio", "audio", "windows", sounds, audio.CANDIDATES)

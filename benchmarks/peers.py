@@ -14,44 +14,48 @@ import subprocess
 import sys
 import time
 import venv
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from shard_tools.errors import Problem
 
 # video2dataset needs an ffmpeg, imageio-ffmpeg brings one; both want NumPy 1, newer PyArrow does not.
 PACKAGES = ("img2dataset==1.47.0", "video2dataset==1.3.0", "imageio-ffmpeg", "pyarrow<20", "setuptools<81")
 
-# Its ResolutionSubsampler lacks an attribute that its worker reads.
+# Its ResolutionSubsampler lacks an attribute that its worker reads; its FrameSubsampler changes a dict that its worker
+# goes through. The processes that it starts read this file anew, and so have what is mended.
 VIDEO = """
 import sys
 from video2dataset import video2dataset
-from video2dataset.subsamplers import ResolutionSubsampler
+from video2dataset.subsamplers import FrameSubsampler, ResolutionSubsampler
 
-make = ResolutionSubsampler.__init__
+take_frames = FrameSubsampler.__call__
+ResolutionSubsampler.encode_formats = {"video": "mp4"}
+FrameSubsampler.__call__ = lambda self, streams, *more: take_frames(self, dict(streams), *more)
 
-def make_with_formats(self, **arguments):
-    make(self, **arguments)
-    self.encode_formats = {"video": "mp4"}
-
-ResolutionSubsampler.__init__ = make_with_formats
-urls, output, scratch = sys.argv[1:]
-video2dataset(
-    url_list=urls,
-    output_folder=output,
-    output_format="webdataset",
-    input_format="csv",
-    encode_formats={"video": "mp4"},
-    tmp_dir=scratch,
-    config={
-        "subsampling": {"ResolutionSubsampler": {"args": {"resize_mode": ["scale"], "height": 256}}},
-        "reading": {"yt_args": {}, "timeout": 60, "sampler": None},
-        "storage": {"number_sample_per_shard": 100000, "oom_shard_count": 5, "captions_are_subtitles": False},
-        "distribution": {
-            "processes_count": 1, "thread_count": 1, "subjob_size": 1000, "distributor": "multiprocessing",
+if __name__ == "__main__":
+    urls, output, scratch, rate = sys.argv[1:]
+    subsampling = {"ResolutionSubsampler": {"args": {"resize_mode": ["scale"], "height": 256}}}
+    if rate:
+        subsampling["FrameSubsampler"] = {"args": {"frame_rate": int(rate)}}
+    video2dataset(
+        url_list=urls,
+        output_folder=output,
+        output_format="webdataset",
+        input_format="csv",
+        encode_formats={"video": "mp4"},
+        tmp_dir=scratch,
+        config={
+            "subsampling": subsampling,
+            "reading": {"yt_args": {}, "timeout": 60, "sampler": None},
+            "storage": {"number_sample_per_shard": 100000, "oom_shard_count": 5, "captions_are_subtitles": False},
+            "distribution": {
+                "processes_count": 1, "thread_count": 1, "subjob_size": 1000, "distributor": "multiprocessing",
+            },
         },
-    },
-)
+    )
 """
 
 # Python's own web server, but connections stay open, and many may wait, as with those that serve data.
@@ -66,6 +70,13 @@ SimpleHTTPRequestHandler.disable_nagle_algorithm = True
 handler = partial(SimpleHTTPRequestHandler, directory=sys.argv[2])
 ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), handler).serve_forever()
 """
+
+
+class Peer(NamedTuple):
+    """A builder. seconds: how long it takes: of (its environment's Python, files, an empty folder)."""
+
+    name: str
+    seconds: Callable[[Path, Sequence[Path], Path], float]
 
 
 def environment(folder: Path) -> Path:
@@ -106,8 +117,8 @@ def img2dataset(python: Path, files: Sequence[Path], scratch: Path) -> float:
     return _seconds(output, len(files))
 
 
-def video2dataset(python: Path, files: Sequence[Path], scratch: Path) -> float:
-    """Return the seconds that video2dataset takes for some films."""
+def video2dataset(python: Path, files: Sequence[Path], scratch: Path, rate: str = "") -> float:
+    """Return the seconds that video2dataset takes for some films. rate: whole frames a second; '' keeps them all."""
     output, urls = scratch / "video2dataset", scratch / "urls.csv"
     with urls.open("w") as stream:
         csv.writer(stream).writerows([["url"], *([str(path)] for path in files)])
@@ -116,7 +127,9 @@ def video2dataset(python: Path, files: Sequence[Path], scratch: Path) -> float:
     found = [str(python), "-c", "import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe())"]
     ffmpeg = subprocess.run(found, capture_output=True, text=True, check=True).stdout.strip()
     (binaries / "ffmpeg").symlink_to(ffmpeg)
-    _run([python, "-c", VIDEO, urls, output, scratch], scratch, PATH=f"{binaries}:{os.environ['PATH']}")
+    script = scratch / "convert.py"
+    script.write_text(VIDEO)
+    _run([python, script, urls, output, scratch, rate], scratch, PATH=f"{binaries}:{os.environ['PATH']}")
     return _seconds(output, len(files))
 
 
@@ -162,3 +175,8 @@ def served(folder: Path) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait()
+
+
+IMG2DATASET = Peer("img2dataset", img2dataset)
+VIDEO2DATASET = Peer("video2dataset", video2dataset)
+VIDEO2DATASET_8 = Peer("video2dataset", partial(video2dataset, rate="8"))
