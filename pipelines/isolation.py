@@ -92,12 +92,12 @@ class Isolated:
     members.
     """
 
-    def __init__(self, job: Job, stalled: Callable[[str, float], object] = lambda *_: None) -> None:
+    def __init__(self, job: Job) -> None:
         self.job = job
+        self.stalled: Callable[[str, float], object] = lambda *_: None
         self.peak = 0
         self.spool = Spool()
         self.samples: list[Samples] = []
-        self._stalled = stalled
         self._in_order = True  # no question is open
         self._process: subprocess.Popen[bytes] | None = None
         self._place = os.memfd_create("item")  # its number, written by the process, read when that stands or dies
@@ -167,7 +167,7 @@ class Isolated:
                 waited = 0.0
                 while not self._connection.poll(self.job.stall):
                     waited += self.job.stall
-                    self._stalled(items[self._at()].source, waited)
+                    self.stalled(items[self._at()].source, waited)
                 results, samples, self.peak = self._connection.recv()
                 missing -= len(results)
                 self._in_order = not missing

@@ -4,6 +4,7 @@ import logging
 import math
 import re
 import time
+import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,7 @@ from shard_tools.errors import Misuse, Problem
 
 from .isolation import Job
 from .rejects import Rejection, Tally
-from .worker import Watch
+from .watch import take
 
 CHUNKS_A_WORKER = 8  # at least, if there is enough work
 
@@ -51,7 +52,10 @@ class Limit:
 
 @dataclass(slots=True)
 class Run:
-    """One call of `build`. slots: tasks on their way at most. memory: bytes that a decoding process took at most."""
+    """One call of `build`.
+
+    slots: tasks on their way at most. memory: bytes that a decoding process took at most. watch: its name.
+    """
 
     job: Job
     slots: int
@@ -59,7 +63,7 @@ class Run:
     limit: Limit
     memory: int = 0
     built: int = 0
-    watch: Any = field(default_factory=lambda: Watch.remote())  # type: ignore[attr-defined]
+    watch: str = field(default_factory=lambda: f"watch-{uuid.uuid4().hex}")
     _looked: float = field(default_factory=time.monotonic)
 
     def share(self, total: int) -> int:
@@ -74,7 +78,7 @@ class Run:
             now = time.monotonic()
             if now - self._looked >= stall / 2:
                 self._looked = now
-                standing: dict[str, float] = ray.get(self.watch.take.remote())
+                standing = take(self.watch)
                 for source, seconds in sorted(standing.items()):
                     log.warning("%s has taken %.0f s (--timeout %g)", source, seconds, self.job.timeout)
                 if not ready and not standing and now - started > 2 * stall:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,7 @@ from .plan import to_rows
 from .rejects import Rejection
 from .samples import Layout, Samples
 from .statistics import Summary, merged
+from .watch import tell
 
 RETRIES = 10  # of a task whose machine or process was lost: Ray runs it anew elsewhere
 
@@ -41,32 +42,15 @@ class Chunk:
     memory: int
 
 
-@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
-class Watch:
-    """Knows which inputs take long. Workers tell it, the driver asks when nothing gets done."""
-
-    def __init__(self) -> None:
-        self.standing: dict[str, float] = {}
-
-    def tell(self, source: str, seconds: float) -> None:
-        """Note that an input has taken so many seconds, and is not done."""
-        self.standing[source] = seconds
-
-    def take(self) -> dict[str, float]:
-        """Return what was told since the last time: input → seconds."""
-        standing, self.standing = self.standing, {}
-        return standing
-
-
 @ray.remote(max_retries=RETRIES)
-def probe_inputs(job: Job, watch: Any, sources: Sequence[Source]) -> tuple[list[list[Piece] | Reject], int]:
+def probe_inputs(job: Job, watch: str, sources: Sequence[Source]) -> tuple[list[list[Piece] | Reject], int]:
     """Return the pieces of each input, or why it has none, and the bytes of memory that took."""
     process = _process(job, watch)
     return list(process.probe(sources)), process.peak
 
 
 @ray.remote(num_returns=2, max_retries=RETRIES)
-def build_chunk(job: Job, watch: Any, layout: Layout, planned: pa.Table) -> tuple[Payload, Chunk]:
+def build_chunk(job: Job, watch: str, layout: Layout, planned: pa.Table) -> tuple[Payload, Chunk]:
     """Return what became of some rows of one shard: the samples, for its writer, and a summary, for the driver."""
     process = _process(job, watch)
     rows = to_rows(planned)
@@ -96,11 +80,12 @@ def write_shard(
     return record
 
 
-def _process(job: Job, watch: Any) -> Isolated:
+def _process(job: Job, watch: str) -> Isolated:
     global _isolated
     if _isolated is None or _isolated.job != job:
         if _isolated:
             _isolated.close()
-        _isolated = Isolated(job, watch.tell.remote)
+        _isolated = Isolated(job)
         pa.array([0])  # the first one looks for pandas, which takes a second: now, and not between two shards
+    _isolated.stalled = partial(tell, watch)
     return _isolated

@@ -34,7 +34,7 @@ from pipelines.cluster import cluster as enter_cluster
 from pipelines.inputs.sources import Source
 from pipelines.isolation import Isolated, Job
 from pipelines.rejects import Rejection
-from pipelines.worker import Watch
+from pipelines.watch import take, tell
 from shard_tools.errors import Misuse, Problem
 from shard_tools.manifest import read_manifest
 from shard_tools.schema import REJECTED
@@ -117,14 +117,27 @@ def test_as_many_tasks_run_at_a_time_as_there_are_cpus_or_workers() -> None:
 
 
 def test_a_watch_that_is_lost_comes_back() -> None:
-    watch = Watch.remote()
-    process = ray.get(watch.__ray_call__.remote(lambda _: os.getpid()))
+    assert take("lost") == {}
+    tell("lost", "a.txt", 3.0)
+    process = ray.get(ray.get_actor("lost").__ray_call__.remote(lambda _: os.getpid()))
     os.kill(process, signal.SIGKILL)
     while psutil.pid_exists(process):
         time.sleep(0.05)
-    assert ray.get(watch.__ray_call__.remote(lambda _: os.getpid()), timeout=60) != process
-    ray.get(watch.tell.remote("a.txt", 3.0))
-    assert ray.get(watch.take.remote()) == {"a.txt": 3.0}
+    tell("lost", "b.txt", 4.0)
+    assert take("lost").items() >= {("b.txt", 4.0)}
+
+
+def test_a_watch_goes_with_the_worker_that_made_it_and_the_next_makes_another() -> None:
+    ray.get(ray.remote(max_calls=1)(tell).remote("gone", "a.txt", 3.0))
+    for _ in range(600):
+        try:
+            ray.get_actor("gone")
+        except ValueError:
+            break
+        take("gone")
+        time.sleep(0.1)
+    tell("gone", "b.txt", 4.0)
+    assert take("gone") == {"b.txt": 4.0}
 
 
 def test_a_process_that_is_killed_while_it_starts_is_started_again(
