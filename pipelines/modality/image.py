@@ -34,6 +34,15 @@ MAX_SIDE = 65_500  # of a JPEG
 MAX_ASPECT = 100  # saliency takes time and memory with the square of the longer side
 MAX_FILE_BYTES = 1 << 30
 ORIENTATION = 0x0112
+TURNS = {
+    2: Pillow.Transpose.FLIP_LEFT_RIGHT,
+    3: Pillow.Transpose.ROTATE_180,
+    4: Pillow.Transpose.FLIP_TOP_BOTTOM,
+    5: Pillow.Transpose.TRANSPOSE,
+    6: Pillow.Transpose.ROTATE_270,
+    7: Pillow.Transpose.TRANSVERSE,
+    8: Pillow.Transpose.ROTATE_90,
+}
 START_OF_SCAN, APP1 = b"\xda", b"\xe1"  # markers of a JPEG
 JPEG_MODES = {"Gray": "L", "YCbCr": "RGB", "RGB": "RGB"}  # libjpeg's name → Pillow's, of those that take the fast way
 
@@ -289,10 +298,5 @@ def _resize(rgb: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def _upright(rgb: np.ndarray, orientation: int) -> np.ndarray:
     """Return rgb turned as the EXIF orientation 1..8 asks; others are taken for 1."""
-    if orientation in (5, 6, 7, 8):
-        rgb = rgb.transpose(1, 0, 2)
-    if orientation in (2, 3, 6, 7):
-        rgb = rgb[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        rgb = rgb[::-1]
-    return np.ascontiguousarray(rgb)
+    turn = TURNS.get(orientation)
+    return rgb if turn is None else np.asarray(Pillow.fromarray(rgb).transpose(turn))
