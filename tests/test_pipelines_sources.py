@@ -28,6 +28,7 @@ from hypothesis import strategies as st
 from pipelines.inputs import fetch
 from pipelines.inputs.fetch import Fetcher, Place
 from pipelines.inputs.sources import Source, open_listing
+from pipelines.inputs.together import together
 from pipelines.modality import Reject
 from shard_tools.errors import Misuse, Problem
 from shard_tools.schema import REJECTED
@@ -518,6 +519,41 @@ def test_a_tar_in_a_folder_is_told_how_to_be_read(tmp_path: Path) -> None:
     assert "--input FOLDER/*.tar" in rejected(found.path).message
     with pytest.raises(Misuse, match="no member with a suffix"):
         sources(write_tar(tmp_path / "b.tar", [("1.txt", b"")]))
+
+
+# --- many streams at a time
+
+
+def test_streams_are_read_at_the_same_time_and_nothing_is_lost() -> None:
+    barrier = threading.Barrier(3)
+
+    def stream(number: int) -> Iterator[int]:
+        barrier.wait(30)  # three by three: with fewer at a time it breaks
+        yield from range(1000 * number, 1000 * number + 100 * number)
+
+    found = list(together(map(stream, range(9)), 3))
+    assert sorted(found) == [value for number in range(9) for value in range(1000 * number, 1100 * number)]
+
+
+def test_a_stream_that_fails_and_a_reader_that_leaves_end_the_others() -> None:
+    started, read = threading.active_count(), [0] * 4
+
+    def stream(number: int) -> Iterator[int]:
+        while True:
+            read[number] += 1
+            if number == 3 and read[number] == 5000:
+                raise Problem("damaged")
+            yield number
+
+    for _ in zip(range(100), together(map(stream, range(3)), 2), strict=False):
+        pass
+    with pytest.raises(Problem, match="damaged"):
+        for _ in together(map(stream, range(4)), 4):
+            pass
+    until = time.monotonic() + 30
+    while threading.active_count() > started and time.monotonic() < until:
+        time.sleep(0.01)
+    assert threading.active_count() == started
 
 
 # --- the web

@@ -13,6 +13,7 @@ import posixpath
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Literal, NamedTuple, Protocol, get_args
 from urllib.parse import urljoin, urlsplit
@@ -30,10 +31,12 @@ from .fetch import HTTP, REMOTE, Fetcher, file_system, protocol, retried, url_pa
 from .lists import SUFFIXES as LISTS
 from .lists import List, Row
 from .tars import Member, read_members
+from .together import together
 
 Labels = Literal["none", "parent"]
 FORCED = "list:"  # before an input: a list, though its suffix is one of the modality's own
 TAR = ".tar"
+TARS = 16  # remote ones that are listed at a time
 BATCH = 10_000  # rows of rejected.parquet in memory
 REJECTED_NAMES = frozenset({"source", "path", "start", "end", "stage", "error", "message"})
 UNKNOWN = (-1, "")  # size and stamp of a file
@@ -327,9 +330,12 @@ class _Tars:
         self.labelled = bool(member and member.label) or "label" in self._roles
 
     def __iter__(self) -> Iterator[tuple[Source, Mapping[str, Any]]]:
-        for tar in self._files.sources():
-            for member in _members(tar, self._suffixes):
-                yield self._source(tar, member), {ours: member.facts.get(name) for name, ours in self._carried.items()}
+        streams = map(self._sources, self._files.sources())
+        return together(streams, TARS) if self._files.url else chain.from_iterable(streams)
+
+    def _sources(self, tar: Source) -> Iterator[tuple[Source, Mapping[str, Any]]]:
+        for member in _members(tar, self._suffixes):
+            yield self._source(tar, member), {ours: member.facts.get(name) for name, ours in self._carried.items()}
 
     def _source(self, tar: Source, member: Member) -> Source:
         told = {role: _text(member.facts.get(name)) for role, name in self._roles.items()}
