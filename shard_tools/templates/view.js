@@ -87,6 +87,11 @@ function paint(context, layers, name, frame, alpha) {
   context.restore();
 }
 
+function hasVectors(layers, name, frame) { // a frame that the codec stores whole has none
+  const valid = layers[`${name}_valid`], cells = valid && valid.shape.at(-2) * valid.shape.at(-1);
+  return layers[name].kind !== "vector" || !valid || values(valid).subarray(frame * cells, (frame + 1) * cells).some((known) => known);
+}
+
 const frames = (layer) => (layer.kind === "vector" ? layer.shape.slice(1) : layer.shape).slice(0, -2).reduce((a, b) => a * b, 1);
 const chosenFrames = (count) => [...new Set([0.1, 0.35, 0.6, 0.85].map((share) => Math.floor(share * count)))];
 const frameAt = (sample, seconds) => Math.max(0, Math.min(Math.floor(seconds * (sample.facts.fps || 1) + 0.01), (sample.facts.frames || 1) - 1));
@@ -118,7 +123,7 @@ function overlay(article, stage, sample, size, now) {
 
 function still(strip, source, size, sample, name, frame, caption) {
   const figure = element("figure", strip), canvas = element("canvas", figure, { width: size[0], height: size[1] });
-  element("figcaption", figure, { textContent: caption });
+  element("figcaption", figure, { textContent: hasVectors(sample.layers, name, frame) ? caption : `${caption}: coded without motion` });
   const context = canvas.getContext("2d");
   context.drawImage(source, 0, 0, ...size);
   paint(context, sample.layers, name, frame, sample.layers[name].kind === "vector" ? 1 : 0.7);
@@ -162,9 +167,14 @@ async function drawVideo(article, stage, video, sample) {
   for (const name of names) chosen.forEach((frame, index) => still(strip, pictures[index], size, sample, name, Math.min(frame, frames(sample.layers[name]) - 1), `${name}, frame ${frame}`));
 }
 
+function drawing(article, width, height) { // above the facts: [figure, its canvas]
+  const figure = element("figure", article), canvas = element("canvas", figure, { className: "drawing", width, height });
+  article.querySelector("dl").before(figure);
+  return [figure, canvas];
+}
+
 function drawPoints(article, sample) { // from above: forward (x) is up, left (y) is left
-  const canvas = element("canvas", article, { className: "drawing", width: 900, height: 900 });
-  article.querySelector("dl").before(canvas);
+  const [figure, canvas] = drawing(article, 900, 900);
   const context = canvas.getContext("2d"), points = values(sample.arrays.points), count = points.length / 3;
   const along = (axis) => Float32Array.from({ length: count }, (_, index) => points[3 * index + axis]).sort();
   const [xs, ys, zs] = [0, 1, 2].map(along), share = (sorted, part) => sorted[Math.floor(part * (sorted.length - 1))] ?? 0;
@@ -172,8 +182,9 @@ function drawPoints(article, sample) { // from above: forward (x) is up, left (y
   const [low, high] = [share(zs, 0.02), share(zs, 0.98)], scale = 860 / Math.max(left - right, far - near, 1);
   const place = (x, y) => [450 + ((left + right) / 2 - y) * scale, 450 + ((far + near) / 2 - x) * scale];
   const flags = Object.keys(sample.layers).filter((name) => sample.layers[name].kind === "flag");
+  element("figcaption", figure, { textContent: `from above, forward is up; height from ${low.toFixed(1)} m (violet) to ${high.toFixed(1)} m (yellow)` });
   const controls = element("fieldset", article);
-  canvas.after(controls);
+  figure.after(controls);
   const boxes = flags.map((name) => {
     const label = element("label", controls), box = element("input", label, { type: "checkbox", checked: true });
     label.append(`${name} in red`);
@@ -206,15 +217,15 @@ function drawPoints(article, sample) { // from above: forward (x) is up, left (y
 // Time to the right, low frequencies at the bottom; each layer is a line below: its mean over the frequencies.
 function drawMel(article, sample) {
   const { shape: [count, bands] } = sample.arrays.mel, mel = values(sample.arrays.mel), [low, high] = range(mel);
-  const canvas = element("canvas", article, { className: "drawing", width: 900, height: 320 }), context = canvas.getContext("2d");
-  article.querySelector("dl").before(canvas);
+  const [shown, canvas] = drawing(article, 900, 320), context = canvas.getContext("2d"), { start, end } = sample.facts;
+  const time = end > start ? `${(+start).toFixed(2)} s to ${(+end).toFixed(2)} s` : `${count} frames`;
+  element("figcaption", shown, { textContent: `${time} to the right, ${bands} mel bands upwards; from quiet (black) to loud (yellow)` });
   context.imageSmoothingEnabled = false;
   context.drawImage(cells(bands, count, (row, column) => [...colour(MAGMA, (mel[column * bands + bands - 1 - row] - low) / (high - low)), 1]), 0, 0, 900, 320);
   for (const name of shownLayers(sample)) {
     const { shape: [steps, groups] } = sample.layers[name], numbers = values(sample.layers[name]);
     const line = Float32Array.from({ length: steps }, (_, step) => { let sum = 0; for (let group = 0; group < groups; group++) sum += numbers[step * groups + group]; return sum / groups; });
-    const [bottom, top] = range(line), figure = element("figure", article), graph = element("canvas", figure, { width: 900, height: 70 });
-    article.querySelector("dl").before(figure);
+    const [bottom, top] = range(line), [figure, graph] = drawing(article, 900, 70);
     element("figcaption", figure, { textContent: `${name}, ${bottom.toPrecision(3)} to ${top.toPrecision(3)} ${sample.layers[name].unit}` });
     const pen = graph.getContext("2d");
     pen.strokeStyle = "#3b82f6";
