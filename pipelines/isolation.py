@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby, repeat
 from multiprocessing.connection import Connection, Pipe
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import pyarrow as pa
 
@@ -46,6 +46,8 @@ STARTS = 3  # of a process that is killed while it starts
 KILLED = f"exit code {-signal.SIGKILL}"
 OUT_OF_MEMORY = 86  # exit code
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # bytes must not depend on the machine's cores
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +262,7 @@ def serve(handle: int, place: int, spool: int) -> None:
         for number in range(len(items)):
             os.pwrite(place, number.to_bytes(8, "little"), 0)
             signal.setitimer(signal.ITIMER_REAL, job.timeout)
-            ready.append(next(results))
+            ready.append(_without_frames(next(results)))
             signal.setitimer(signal.ITIMER_REAL, 0)
             if number == len(items) - 1 or time.monotonic() - sent > TOGETHER:
                 connection.send((ready, server.samples(), _peak()))
@@ -369,6 +371,13 @@ class _Server:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{os.path.basename(frame.filename)}:{frame.lineno}"
         return Reject("Internal", f"{type(error).__name__}: {error} ({where})")
+
+
+def _without_frames(result: T) -> T:
+    """Return a result; if it is an error, without what was at work when it was raised: that may hold much memory."""
+    if isinstance(result, BaseException):
+        result.__traceback__ = result.__context__ = result.__cause__ = None
+    return result
 
 
 def _place(item: Source | Row) -> Place:

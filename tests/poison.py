@@ -82,6 +82,9 @@ def act(line: str) -> None:
         re.match(r"(a+)+$", "a" * 64 + "b")
     elif word == "fill":
         bytearray(int(argument))
+    elif word == "hold":
+        held = bytearray(int(argument))
+        raise Reject("Refused", f"while it held {len(held)} bytes")
     elif word == "sleep":
         time.sleep(float(argument))
     elif word == "exit":

@@ -200,6 +200,16 @@ def test_memory_is_bounded_and_reported(tmp_path: Path) -> None:
     assert f"{report.peak_memory / 1e9:.2f} GB" in str(report)
 
 
+def test_what_is_turned_away_leaves_the_memory(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/good.txt").write_text("good")
+    for number in range(20):
+        (tmp_path / f"in/{number}.txt").write_text(f"hold {200 << 20}")
+    report = make(tmp_path / "in", tmp_path / "out")
+    assert report.rejected["Refused"]["count"] == 20
+    assert report.peak_memory < 700 << 20
+
+
 def test_an_input_that_stands_is_named(tmp_path: Path, caplog: Any) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.txt").write_text("good\nsleep 3\ngood")

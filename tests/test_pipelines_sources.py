@@ -757,6 +757,11 @@ def test_ranges_of_one_file_are_fetched_once(web: str) -> None:
     fetcher.expect([*places, Place(f"{web}/ok/after.jpg")])
     assert len({fetcher.local(*place) for place in places}) == len(tries("/ok/ranges.jpg")) == 1
     assert fetcher.local(f"{web}/ok/after.jpg")
+    missing = f"{web}/404/ranges.jpg"
+    for asked in (1, 2):
+        fetcher.expect([])
+        assert {rejected(missing, fetcher=fetcher).error for _ in range(3)} == {"NotFound"}
+        assert len(tries("/404/ranges.jpg")) == asked
     fetcher.close()
 
 

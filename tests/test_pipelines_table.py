@@ -464,6 +464,19 @@ def test_a_piece_beyond_the_table_is_a_reject(tmp_path):
     assert isinstance(good, Sample) and isinstance(bad, Reject)
 
 
+def test_a_table_cut_off_since_it_was_planned_is_read_once(tmp_path, monkeypatch):
+    rows = [f"{row},{row % 7},text {row % 5}\n" for row in range(20 * ROWS)]
+    path = write(tmp_path / "a.csv", "a,b,c\n" + "".join(rows))
+    table = Table(Options())
+    pieces = table.probe(str(path))
+    os.truncate(path, path.stat().st_size // 3)
+    opened, reopen = [], table_module.reopen_source
+    monkeypatch.setattr(table_module, "reopen_source", lambda *args: opened.append(args) or reopen(*args))
+    found = list(table.build(str(path), pieces))
+    assert len(opened) == 1 and len(found) == len(pieces) == 21
+    assert {(reject.error, reject.message.split(",")[0]) for reject in found} == {("Corrupt", "ends after 1")}
+
+
 def test_json_and_shape(tmp_path):
     _, (sample,) = build(write(tmp_path / "a.csv", "a,b\n1,x\n2,y\n3,z\n"))
     assert sample.shape == (3, 2)

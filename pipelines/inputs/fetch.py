@@ -105,6 +105,8 @@ class Place(NamedTuple):
 class Fetcher:
     """Gives the local path of inputs, one at a time: what was fetched is removed when the next one is asked for.
 
+    Ranges of one input that follow each other have it fetched once, also where that fails.
+
     rate: requests a second of this process at most. retries: how often a passing failure is tried again. folder: where
     fetched inputs lie, in a folder `fetched` of their own, where what a killed process left is removed; a private
     temporary one unless told.
@@ -118,7 +120,7 @@ class Fetcher:
         self._given = folder or ""
         self._folder = ""
         self._numbers = count()  # of the folders in it, one an input
-        self._kept: tuple[tuple[str, int], str] | None = None
+        self._kept: tuple[tuple[str, int], str | Reject] | None = None  # the last input, and what became of it
         self._largest = 0  # bytes of what was fetched
         self._coming: deque[Place] = deque()
         self._started: dict[tuple[str, int], tuple[Place, Future[str]]] = {}
@@ -126,6 +128,8 @@ class Fetcher:
 
     def expect(self, places: Iterable[Place]) -> None:
         """Say what will be asked for, in this order: what is behind URLs is fetched ahead."""
+        if self._kept and isinstance(self._kept[1], Reject):
+            self._kept = None  # another try
         for _, started in self._started.values():
             started.cancel()
             started.add_done_callback(_remove)
@@ -147,11 +151,9 @@ class Fetcher:
         place = Place(path, offset, bytes, name)
         if self._kept is None or self._kept[0] != place.file:
             self._forget()
-            _, started = self._started.pop(place.file, (place, None))
-            self._fetch_ahead()
-            file = started.result() if started else self._fetch(place, self._new_folder())
-            self._kept = place.file, file
-            self._largest = max(self._largest, os.path.getsize(file))
+            self._kept = place.file, self._fetched(place)
+        if isinstance(self._kept[1], Reject):
+            raise self._kept[1]
         return self._kept[1]
 
     def close(self) -> None:
@@ -171,6 +173,17 @@ class Fetcher:
         if not file.seekable() or file.size is None:
             raise _no_parts()
         return io.BufferedReader(_Ranges(file, self._retrying), together)
+
+    def _fetched(self, place: Place) -> str | Reject:
+        """Return where an input lies that is here or on its way, or why it cannot be had."""
+        _, started = self._started.pop(place.file, (place, None))
+        self._fetch_ahead()
+        try:
+            file = started.result() if started else self._fetch(place, self._new_folder())
+        except Reject as reject:
+            return reject
+        self._largest = max(self._largest, os.path.getsize(file))
+        return file
 
     def _fetch_ahead(self) -> None:
         """Start what comes next, as far as there is room for it."""
@@ -224,7 +237,7 @@ class Fetcher:
         return os.path.join(self._folder, str(next(self._numbers)))
 
     def _forget(self) -> None:
-        if self._kept:
+        if self._kept and isinstance(self._kept[1], str):
             shutil.rmtree(os.path.dirname(self._kept[1]), ignore_errors=True)
         self._kept = None
 

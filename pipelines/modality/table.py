@@ -12,7 +12,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, replace
-from itertools import accumulate, count, groupby, islice
+from itertools import accumulate, count, groupby, islice, repeat
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -101,14 +101,23 @@ class Table(Modality[Options]):
         ]
 
     def build(self, path: str, pieces: Sequence[Piece]) -> Iterator[Sample | Reject]:
-        """Yield the sample of each block, reading a window once for those that follow each other. Raises Reject."""
+        """Yield the sample of each block, or why there is none, reading a window once for those that follow each other.
+
+        Raises Reject.
+        """
         if not all(piece.place for piece in pieces):
             pieces = self._placed(path, pieces)
         for place, group in groupby(pieces, key=lambda piece: piece.place):
             recipe, (number, first, rows, ranges) = json.loads(place)
-            window = Window(number, first, rows, [Range(*range_) for range_ in ranges])
-            with reopen_source(path, recipe) as source:
-                yield from self._blocks(path, source, window, list(group))
+            window, own = Window(number, first, rows, [Range(*range_) for range_ in ranges]), list(group)
+            left = len(own)
+            try:
+                with reopen_source(path, recipe) as source:
+                    for sample in self._blocks(path, source, window, own):
+                        left -= 1
+                        yield sample
+            except Reject as reject:  # not to be found again, window and all, for every block
+                yield from repeat(reject, left)
 
     def statistics(self, summary: dict[str, Any]) -> dict[str, Any]:
         """Return {'tables': {id: {'sources': […], 'columns': […]}}}, the columns in the order of the table."""
