@@ -2,7 +2,9 @@
 
 import os
 import re
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,12 +36,13 @@ def cluster(workers: int | None, address: str | None) -> Iterator[Room]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
-        if address:
-            _check_reachable(address)
-            ray.init(address=address, **quiet)
-        else:
-            cpus = workers or len(os.sched_getaffinity(0))
-            ray.init(address="local", num_cpus=cpus, include_dashboard=False, **quiet)
+        with _sigterm_kept():
+            if address:
+                _check_reachable(address)
+                ray.init(address=address, **quiet)
+            else:
+                cpus = workers or len(os.sched_getaffinity(0))
+                ray.init(address="local", num_cpus=cpus, include_dashboard=False, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = f"--ray-address {address}" if address else "a local cluster"
         raise Problem(f"Ray: {where} cannot be used: {' '.join(str(error).split())}") from None
@@ -47,6 +50,15 @@ def cluster(workers: int | None, address: str | None) -> Iterator[Room]:
         yield _room(workers if address else None)
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _sigterm_kept() -> Iterator[None]:
+    """Leave SIGTERM to whom it belonged: Ray takes it, and would exit with a dump."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
 
 
 def _room(workers: int | None) -> Room:

@@ -9,7 +9,9 @@ import difflib
 import math
 import os
 import re
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
@@ -54,10 +56,12 @@ class Parser(argparse.ArgumentParser):
 def run(
     prog: str, main: Callable[[list[str]], int | None], argv: list[str] | None = None, *, extra: str = ""
 ) -> NoReturn:
-    """Call main(argv) and exit: 0 or what it returns; 1 or 2 with one line for a Problem; 130 for Ctrl-C.
+    """Call main(argv) and exit: 0 or what it returns; 1 or 2 with one line for a Problem; 130 for Ctrl-C and SIGTERM.
 
     extra: of this package, whose libraries main needs.
     """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as schedulers send it: there is time to tidy up
     try:
         code = main(sys.argv[1:] if argv is None else argv) or 0
         sys.stdout.flush()

@@ -79,6 +79,15 @@ KEYS = [key for key, *_ in make_samples()]
 # ls
 
 
+def test_sigterm_ends_a_command_in_one_line() -> None:
+    program = "import signal; from shard_tools.arguments import run; run('x', lambda _: (print(1), signal.pause()))"
+    line = [sys.executable, "-u", "-c", program]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as command:
+        assert command.stdout and command.stdout.readline() == "1\n"
+        command.terminate()
+        assert command.communicate()[1] == "x: interrupted\n" and command.returncode == 130
+
+
 def test_ls(root: Path) -> None:
     lines = done("ls", root).out.splitlines()
     assert lines[0] == "\t".join([KEYS[0], "train", "train-000000", "2×3", CLASSES[0], "in/<script>0.png"])
