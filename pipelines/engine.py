@@ -11,7 +11,6 @@ workers, retries and restarts leave no trace in the bytes.
 import os
 import pickle
 import re
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -42,6 +41,7 @@ from .rejects import Tally
 from .report import Report
 from .run import Limit, Run, bar
 from .samples import Layout
+from .scratch import scratch_folder
 from .statistics import Summary, merged
 
 STALL = 30.0  # seconds
@@ -112,8 +112,7 @@ def build(
     target = Output(output)
     _check_apart(inputs, target)
     limit = Limit.parse(max_rejected)
-    with tempfile.TemporaryDirectory(prefix="shard-build-") as folder, _in_one_line(target.root, overwrite):
-        scratch = Path(folder)
+    with scratch_folder() as scratch, _in_one_line(target.root, overwrite):
         listing: Listing | None = None
         listed: Inputs | None = None
         alone: FromInputs | None = None
@@ -152,6 +151,7 @@ def build(
                     retries=retries,
                     keep=planner.keeps,
                     onto=planner.onto,
+                    scratch=scratch.name,
                 )
                 run = Run(job, room.slots, progress, limit)
                 if plan := target.load_plan(scratch):

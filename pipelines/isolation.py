@@ -22,8 +22,7 @@ import traceback
 import uuid
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import groupby, repeat
 from multiprocessing.connection import Connection, Pipe
@@ -39,6 +38,7 @@ from .inputs.sources import Source
 from .modality import Modality, Piece, Reject, Sample
 from .plan import Row, within
 from .samples import Encoder, Layout, Samples
+from .scratch import PREFIX, sweep
 from .spool import Spool
 
 TOGETHER = 0.2  # seconds of results that are sent in one message
@@ -57,7 +57,8 @@ class Job:
     modality: a pickled Modality. timeout: seconds that an input may take for each of its results; stall: seconds after
     which somebody is told that it takes long. memory: bytes that it may take. rate: requests a second of this process,
     None for any number. retries: of a request. keep: an input that is turned away leaves an absent sample. onto: root
-    of the data set whose stored samples are the inputs, '' for files.
+    of the data set whose stored samples are the inputs, '' for files. scratch: name of the build's folder in $TMPDIR,
+    with which the names of its workers' begin.
     """
 
     modality: bytes
@@ -68,6 +69,7 @@ class Job:
     retries: int
     keep: bool = False
     onto: str = ""
+    scratch: str = field(default=f"{PREFIX}alone", compare=False)
 
 
 class Died(Reject):
@@ -103,8 +105,9 @@ class Isolated:
         self._in_order = True  # no question is open
         self._process: subprocess.Popen[bytes] | None = None
         self._place = os.memfd_create("item")  # its number, written by the process, read when that stands or dies
-        # Of fetched inputs: outlives the process. Made when the first is fetched, removed by whoever ends last.
-        self._folder = os.path.join(tempfile.gettempdir(), f"shard-build-{uuid.uuid4().hex}")
+        sweep()
+        # Of fetched inputs: outlives the process. Made when the first is fetched.
+        self._folder = os.path.join(tempfile.gettempdir(), f"{job.scratch}-{uuid.uuid4().hex}")
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
 
     def probe(self, sources: Sequence[Source]) -> Iterator[list[Piece] | Reject]:
@@ -253,8 +256,6 @@ def serve(handle: int, place: int, spool: int) -> None:
             server.spool.end, what, items, *more = connection.recv()
         except EOFError:
             server.fetcher.close()
-            with suppress(OSError):
-                os.rmdir(folder)
             os._exit(0)  # without waiting for what is still being fetched
         results = server.probe(items) if what == "probe" else server.build(items, *more)
         ready: list[Any] = []

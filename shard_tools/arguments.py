@@ -56,12 +56,15 @@ class Parser(argparse.ArgumentParser):
 def run(
     prog: str, main: Callable[[list[str]], int | None], argv: list[str] | None = None, *, extra: str = ""
 ) -> NoReturn:
-    """Call main(argv) and exit: 0 or what it returns; 1 or 2 with one line for a Problem; 130 for Ctrl-C and SIGTERM.
+    """Call main(argv) and exit: 0 or what it returns; 1 or 2 with one line for a Problem; 130 for Ctrl-C.
 
+    SIGTERM, as schedulers send it, and SIGHUP, of a terminal that is closed, are taken for Ctrl-C.
     extra: of this package, whose libraries main needs.
     """
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as schedulers send it: there is time to tidy up
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_DFL:  # nohup has SIGHUP ignored
+                signal.signal(number, signal.default_int_handler)
     try:
         code = main(sys.argv[1:] if argv is None else argv) or 0
         sys.stdout.flush()

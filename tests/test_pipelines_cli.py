@@ -1,9 +1,15 @@
 """The command shard-build: what a user sees, above all when something is wrong."""
 
+import fcntl
+import http.server
 import json
+import os
 import subprocess
 import sys
 import tempfile
+import threading
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -12,6 +18,7 @@ from conftest import succeed
 from PIL import Image as Pillow
 
 from pipelines.cli import PROG, build_command
+from pipelines.scratch import LOCK, held
 from shard_tools.arguments import run
 
 
@@ -121,7 +128,29 @@ def test_what_is_not_installed_is_one_line(photos: Path) -> None:
     assert done.stderr == "shard-build: simplejpeg is not installed: pip install 'mmmask[build]'\n"
 
 
-def test_a_build_leaves_nothing_behind(photos: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def web(photos: Path) -> Iterator[str]:
+    """A web server with the pictures and a list of them."""
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=photos)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        url = f"http://127.0.0.1:{server.server_port}"
+        (photos / "list.csv").write_text("\n".join(["url", *(f"{url}/{number}.png" for number in range(4))]))
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield url
+        server.shutdown()
+
+
+def test_a_build_leaves_nothing_behind_and_removes_what_a_killed_one_did(web: str, tmp_path: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:  # a longer name is too long for Ray
-        succeed("pipelines.cli", *IMAGE.split(), "--input", photos, "--output", tmp_path / "out", TMPDIR=scratch)
-        assert not list(Path(scratch).glob("shard-build-*"))
+        dead, alive = Path(scratch, "shard-build-dead"), Path(scratch, "shard-build-alive")
+        for folder in (dead, alive):
+            held(folder).close()
+            (folder / "plan.parquet").touch()
+            os.utime(folder / LOCK, (0, 0))
+        with (alive / LOCK).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            for inputs in (f"{web}/list.csv", str(tmp_path / "photos")):
+                flags = ["--input", inputs, "--output", tmp_path / f"of-{Path(inputs).stem}"]
+                succeed("pipelines.cli", *IMAGE.split(), *flags, TMPDIR=scratch)
+                assert list(Path(scratch).glob("shard-build-*")) == [alive]
+        assert (alive / "plan.parquet").exists()

@@ -731,7 +731,7 @@ def test_requests_keep_their_distance(web: str) -> None:
     for n in range(4):
         fetcher.local(f"{web}/ok/rate.jpg?{n}")
     first, *_, last = tries("/ok/rate.jpg")
-    assert last - first >= 0.29
+    assert last - first >= 0.2  # 0.3, but the first may be late
     fetcher.close()
 
 
@@ -748,7 +748,7 @@ def test_what_comes_next_is_fetched_ahead(web: str, tmp_path: Path) -> None:
         time.sleep(0.01)
     assert left[0].name == "other.jpg"
     fetcher.close()
-    assert not any(tmp_path.iterdir())
+    assert not tmp_path.exists()
 
 
 def test_ranges_of_one_file_are_fetched_once(web: str) -> None:

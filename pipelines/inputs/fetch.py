@@ -13,12 +13,14 @@ import stat
 import tempfile
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from itertools import count
-from typing import Any, BinaryIO, NamedTuple, TypeVar
+from typing import Any, BinaryIO, NamedTuple, TextIO, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import fsspec
@@ -26,6 +28,7 @@ import tenacity
 from fsspec.callbacks import Callback
 
 from pipelines.modality import Reject
+from pipelines.scratch import PREFIX, held
 from shard_tools.errors import Misuse
 
 from .failures import FULL, retrying, verdict
@@ -109,16 +112,14 @@ class Fetcher:
 
     rate: requests a second of this process at most. retries: how often a passing failure is tried again. folder: where
     fetched inputs lie, in a folder `fetched` of their own, where what a killed process left is removed; a private
-    temporary one unless told.
+    temporary one unless told, which goes when the fetcher does.
     """
 
     def __init__(self, rate: float | None = None, retries: int = 4, folder: str | None = None) -> None:
-        self._interval = 1 / rate if rate else 0.0
-        self._next = 0.0
-        self._pacing = threading.Lock()
-        self._retrying = retrying(retries, self._pace)
+        self._retrying = retrying(retries, _Pace(rate))
         self._given = folder or ""
         self._folder = ""
+        self._lock: TextIO | None = None
         self._numbers = count()  # of the folders in it, one an input
         self._kept: tuple[tuple[str, int], str | Reject] | None = None  # the last input, and what became of it
         self._largest = 0  # bytes of what was fetched
@@ -160,9 +161,13 @@ class Fetcher:
         """Remove what was fetched."""
         self.expect(())
         self._threads.shutdown(wait=False)
-        if self._folder:
-            shutil.rmtree(self._folder if self._given else os.path.dirname(self._folder), ignore_errors=True)
-        self._folder, self._kept = "", None
+        if self._lock:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            os.remove(self._lock.name)
+            self._lock.close()
+            with suppress(OSError):  # a given one may hold more
+                os.rmdir(os.path.dirname(self._folder))
+        self._folder, self._kept, self._lock = "", None, None
 
     def open(self, url: str, together: int = BLOCK) -> BinaryIO:
         """Open a remote file to read ranges of it, so many bytes at a time at least. Raises Reject; so does reading."""
@@ -229,8 +234,10 @@ class Fetcher:
     def _new_folder(self) -> str:
         """Return the path of a folder that an input may have for itself."""
         if not self._folder:
-            above = self._given or tempfile.mkdtemp(prefix="shard-build-")
-            os.makedirs(above, 0o700, exist_ok=True)
+            above = self._given or tempfile.mkdtemp(prefix=PREFIX)
+            self._lock = held(above)
+            if not self._given:
+                weakref.finalize(self, shutil.rmtree, above, ignore_errors=True)
             self._folder = os.path.join(above, "fetched")
             shutil.rmtree(self._folder, ignore_errors=True)
             os.mkdir(self._folder, 0o700)
@@ -241,10 +248,18 @@ class Fetcher:
             shutil.rmtree(os.path.dirname(self._kept[1]), ignore_errors=True)
         self._kept = None
 
-    def _pace(self, _: object) -> None:
-        """Wait until the next request may be sent."""
+
+class _Pace:
+    """Waits until the next request may be sent. rate: of them a second, None for any number."""
+
+    def __init__(self, rate: float | None) -> None:
+        self._interval = 1 / rate if rate else 0.0
+        self._next = 0.0
+        self._lock = threading.Lock()
+
+    def __call__(self, _: object) -> None:
         if self._interval:
-            with self._pacing:
+            with self._lock:
                 self._next = max(self._next, time.monotonic()) + self._interval
                 pause = self._next - self._interval - time.monotonic()
             time.sleep(max(0.0, pause))
