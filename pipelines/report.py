@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from shard_tools.words import say_count
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -36,7 +38,8 @@ class Report:
     def __str__(self) -> str:
         total = sum(self.samples.values())
         splits = ", ".join(f"{split} {count:,}" for split, count in self.samples.items())
-        lines = [f"{self.output}: {total:,} samples ({splits}) in {self.shards:,} shards, {self.bytes / 1e6:,.1f} MB"]
+        counts = f"{say_count(total, 'sample')} ({splits}) in {say_count(self.shards, 'shard')}"
+        lines = [f"{self.output}: {counts}, {self.bytes / 1e6:,.1f} MB"]
         if self.built:
             speed = f"{self.build_seconds:.1f} s, {self.rate:,.1f} a second"
             lines.append(f"built {self.built:,} in {speed}; {self.seconds:.1f} s in all")

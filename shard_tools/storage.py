@@ -54,6 +54,8 @@ class Storage:
     def __init__(self, root: str | os.PathLike[str]) -> None:
         """root: folder or URL. Raises Misuse for a protocol that is unknown or whose package is not installed."""
         self.root = os.fspath(root)
+        if "://" in self.root and not self.root.partition("://")[2].strip("/"):
+            raise Misuse(f"{self.root}: names no bucket and no folder")
         self._protocol = self.root.partition("://")[0]
         self._connect()
         self.local = isinstance(self._fs, LocalFileSystem)

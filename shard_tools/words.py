@@ -10,6 +10,11 @@ def say_bytes(count: float) -> str:
     return f"{count:.1f} TB"
 
 
+def say_count(count: int, noun: str) -> str:
+    """Return a number of things: '1 shard', '1,200 shards'."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def printable(text: str) -> str:
     """Return a text on one line without control characters: file names of others must not steer a terminal."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

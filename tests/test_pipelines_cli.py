@@ -57,6 +57,7 @@ PHOTOS = f"{IMAGE} --input photos"
         (f"{PHOTOS} --output out --max-rejected few", "'few': give a number (20) or a share (5%)"),
         (f"{PHOTOS} --output mine", "mine: the output is not empty and holds no data set of ours"),
         (f"{PHOTOS} --output mine/letter.txt", "the output is a file"),
+        (f"{PHOTOS} --output s3://", "s3://: names no bucket and no folder"),
         (f"{PHOTOS} --output photos/out", "lies inside --input photos"),
         (f"{IMAGE} --input potos --output out", "potos: no such file or folder (did you mean photos?)"),
         (f"{IMAGE} --input nothing --output out", "nothing: no files in this folder"),

@@ -35,7 +35,8 @@ from .failures import FULL, retrying, verdict
 
 HTTP = ("http", "https")
 S3 = ("s3", "s3a")
-REMOTE = (*HTTP, *S3, "gs", "gcs", "az", "abfs", "abfss")
+AZURE = ("az", "abfs", "abfss")
+REMOTE = (*HTTP, *S3, "gs", "gcs", *AZURE)
 LIMIT = 64 << 30  # bytes of one input
 BLOCK = 8 << 20  # bytes that a request asks for
 CONNECT, READ = 30, 60  # seconds without an answer, without a byte
@@ -76,7 +77,8 @@ def _file_system(kind: str) -> Any:
             options["config_kwargs"] = {"max_pool_connections": AHEAD}
         return fsspec.filesystem(kind, **options)
     except ImportError as error:
-        raise Misuse(f"{kind}://: {error}; pip install 'mmmask[remote]'") from error
+        what = "adlfs" if kind in AZURE else "'mmmask[remote]'"
+        raise Misuse(f"{kind}://: {error}; pip install {what}") from error
 
 
 def file_system(url: str) -> Any:

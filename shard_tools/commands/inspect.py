@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ..inspect import summary
+from ..words import say_count
 from .base import Command, add_dataset, add_json, print_table, printable, say_bytes
 
 
@@ -23,7 +24,8 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(facts, indent=2, ensure_ascii=False))
         return 0
     console = Console()
-    title = f"{facts['name']}: {facts['modality']}, {facts['samples']} samples, {say_bytes(facts['bytes'])}"
+    size = f"{say_count(facts['samples'], 'sample')}, {say_bytes(facts['bytes'])}"
+    title = f"{facts['name']}: {facts['modality']}, {size}"
     console.print(Text(printable(title), "bold"))
     print_table(
         console,

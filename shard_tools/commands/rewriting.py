@@ -11,6 +11,7 @@ from ..arguments import number, size
 from ..rewrite import SHARD_BYTES, SHARD_SAMPLES, Output, rewrite
 from ..schema import Manifest
 from ..selection import Selection
+from ..words import say_count
 from .base import add_json, say_bytes
 
 
@@ -60,6 +61,6 @@ def tell(args: argparse.Namespace, reports: Sequence[dict[str, Any]], data: Any)
     for made in reports:
         splits = ", ".join(f"{split} {count:,}" for split, count in made["samples"].items())
         samples = sum(made["samples"].values())
-        shards = f"{made['shards']:,} shard{'s' if made['shards'] != 1 else ''}"
-        print(f"{made['output']}: {samples:,} samples ({splits}) in {shards}, {say_bytes(made['bytes'])}")
+        counts = f"{say_count(samples, 'sample')} ({splits}) in {say_count(made['shards'], 'shard')}"
+        print(f"{made['output']}: {counts}, {say_bytes(made['bytes'])}")
     return 0

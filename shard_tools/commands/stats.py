@@ -11,7 +11,7 @@ from tqdm import tqdm
 from ..arguments import number
 from ..manifest import read_manifest
 from ..stats import stats, write_page
-from ..words import printable, say_number
+from ..words import printable, say_count, say_number
 from .base import Command, add_dataset, add_json, print_table
 
 BAR = 40  # characters
@@ -47,14 +47,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _print(figures: dict[str, Any]) -> None:
     console = Console()
-    console.print(Text(printable(f"{figures['name']}: {figures['modality']}, {figures['samples']:,} samples"), "bold"))
+    title = f"{figures['name']}: {figures['modality']}, {say_count(figures['samples'], 'sample')}"
+    console.print(Text(printable(title), "bold"))
     console.print()
     head = ["of all samples, by logarithm", "min", "", "max", "mean"]
     print_table(console, head, [_row(histogram) for histogram in figures["of_all"]], len(figures["of_all"]))
     labels = figures["labels"]
     most = max(labels.values(), default=1)
     print_table(console, ["label", "", "samples"], [[name, _bar(n / most), f"{n:,}"] for name, n in labels.items()])
-    head = [f"of {figures['read']:,} samples, evenly spread", "min", "", "max", "mean"]
+    head = [f"of {say_count(figures['read'], 'sample')}, evenly spread", "min", "", "max", "mean"]
     print_table(console, head, [_row(histogram) for histogram in figures["of_some"]], len(figures["of_some"]))
 
 

@@ -9,6 +9,7 @@ from ..compare import compare
 from ..errors import Misuse
 from ..manifest import read_manifest
 from ..verify import verify
+from ..words import say_count
 from .base import Command, add_dataset, add_json, byte_bar, printable, say_bytes
 
 GIGABYTE = 10**9
@@ -45,8 +46,9 @@ def run(args: argparse.Namespace) -> int:
     elif findings:
         print(*map(printable, findings), sep="\n")
     else:
-        samples = sum(manifest.splits.values())
-        print(f"{args.dataset}: all is well: {len(manifest.shards)} shards, {samples} samples, {say_bytes(total)}")
+        shards, samples = len(manifest.shards), sum(manifest.splits.values())
+        size = f"{say_count(shards, 'shard')}, {say_count(samples, 'sample')}, {say_bytes(total)}"
+        print(f"{args.dataset}: all is well: {size}")
     return 1 if findings else 0
 
 

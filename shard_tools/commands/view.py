@@ -4,6 +4,7 @@ import argparse
 
 from ..arguments import number
 from ..view import view
+from ..words import say_count
 from .base import Command, add_dataset
 
 
@@ -18,7 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write a page with pictures of samples."""
     shown = view(args.dataset, args.count, args.split, args.out)
-    print(f"{args.out}: {shown} samples of {args.dataset}")
+    print(f"{args.out}: {say_count(shown, 'sample')} of {args.dataset}")
     return 0
 
 
