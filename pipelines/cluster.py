@@ -8,10 +8,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import ray
 
 from shard_tools.errors import Problem
+
+from .scratch import remove_fetched
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +26,12 @@ class Room:
 
 
 @contextmanager
-def cluster(workers: int | None, address: str | None) -> Iterator[Room]:
+def cluster(workers: int | None, address: str | None, scratch: Path) -> Iterator[Room]:
     """Yield the room that there is: 2 tasks a CPU, or as many as the workers told of a running cluster.
 
     workers: CPUs of a cluster started here. address: of a running one. Where the process is in a cluster already, that
-    one is used. To leave a cluster ends our tasks there. Raises Problem where it cannot be used.
+    one is used. To leave a cluster ends our tasks there, and removes what they have left beside `scratch`. Raises
+    Problem where it cannot be used.
     """
     if ray.is_initialized():
         yield _room(workers)
@@ -50,15 +54,18 @@ def cluster(workers: int | None, address: str | None) -> Iterator[Room]:
         yield _room(workers if address else None)
     finally:
         ray.shutdown()
+        remove_fetched(scratch)
 
 
 @contextmanager
 def _sigterm_kept() -> Iterator[None]:
     """Leave SIGTERM to whom it belonged: Ray takes it, and would exit with a dump."""
     before = signal.getsignal(signal.SIGTERM)
-    yield
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, before)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _room(workers: int | None) -> Room:

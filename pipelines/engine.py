@@ -140,7 +140,7 @@ def build(
             versions = _versions()
             with (
                 target.writing(config, versions, listed, scratch, overwrite=overwrite),
-                cluster(workers, ray_address) as room,
+                cluster(workers, ray_address, scratch) as room,
             ):
                 job = Job(
                     modality=pickle.dumps(builder),

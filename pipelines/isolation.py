@@ -22,6 +22,7 @@ import traceback
 import uuid
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import groupby, repeat
@@ -255,7 +256,8 @@ def serve(handle: int, place: int, spool: int) -> None:
         try:
             server.spool.end, what, items, *more = connection.recv()
         except EOFError:
-            server.fetcher.close()
+            with suppress(OSError):
+                server.fetcher.close()
             os._exit(0)  # without waiting for what is still being fetched
         results = server.probe(items) if what == "probe" else server.build(items, *more)
         ready: list[Any] = []

@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from .errors import Misuse, Problem
@@ -69,20 +70,25 @@ def run(
         code = main(sys.argv[1:] if argv is None else argv) or 0
         sys.stdout.flush()
     except Problem as problem:
-        print(f"{prog}: {problem}", file=sys.stderr)
+        _say(f"{prog}: {problem}")
         code = problem.exit_code
     except ModuleNotFoundError as error:
         if not extra:
             raise
-        print(f"{prog}: {error.name} is not installed: pip install 'mmmask[{extra}]'", file=sys.stderr)
+        _say(f"{prog}: {error.name} is not installed: pip install 'mmmask[{extra}]'")
         code = 2
     except KeyboardInterrupt:
-        print(f"{prog}: interrupted", file=sys.stderr)
+        _say(f"{prog}: interrupted")
         code = 130
     except BrokenPipeError:  # the reader of our output left (| head): not an error, but Python would report it at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     sys.exit(code)
+
+
+def _say(line: str) -> None:
+    with suppress(OSError):  # the terminal may be closed
+        print(line, file=sys.stderr, flush=True)
 
 
 def number(kind: type[int] | type[float], low: float, below: float = math.inf) -> Callable[[str], float]:

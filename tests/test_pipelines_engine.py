@@ -9,6 +9,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from collections.abc import Iterator
@@ -108,11 +109,19 @@ def test_samples_say_where_they_come_from(texts: Path, tmp_path: Path) -> None:
     assert manifest.statistics["letters"][0] == letters
 
 
-def test_as_many_tasks_run_at_a_time_as_there_are_cpus_or_workers() -> None:
+def test_workers_that_outlive_a_build_serve_the_next(texts: Path, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "texts.tar", "w") as tar:
+        tar.add(texts, "texts")
+    for output in ("a", "b"):
+        assert make(tmp_path / "texts.tar", tmp_path / output).built == 30
+    assert same(tmp_path / "a", tmp_path / "b")
+
+
+def test_as_many_tasks_run_at_a_time_as_there_are_cpus_or_workers(tmp_path: Path) -> None:
     cpus = int(ray.cluster_resources()["CPU"])
-    with enter_cluster(None, None) as room:
+    with enter_cluster(None, None, tmp_path) as room:
         assert room == Room(2 * cpus, cpus)
-    with enter_cluster(1, None) as room:
+    with enter_cluster(1, None, tmp_path) as room:
         assert room == Room(1, 1)
 
 
@@ -136,6 +145,8 @@ def test_a_watch_goes_with_the_worker_that_made_it_and_the_next_makes_another() 
             break
         take("gone")
         time.sleep(0.1)
+    else:
+        pytest.fail("it stays")
     tell("gone", "b.txt", 4.0)
     assert take("gone") == {"b.txt": 4.0}
 

@@ -553,7 +553,7 @@ def test_a_stream_that_fails_and_a_reader_that_leaves_end_the_others() -> None:
     until = time.monotonic() + 30
     while threading.active_count() > started and time.monotonic() < until:
         time.sleep(0.01)
-    assert threading.active_count() == started
+    assert threading.active_count() <= started
 
 
 # --- the web

@@ -114,7 +114,7 @@ class Fetcher:
 
     rate: requests a second of this process at most. retries: how often a passing failure is tried again. folder: where
     fetched inputs lie, in a folder `fetched` of their own, where what a killed process left is removed; a private
-    temporary one unless told, which goes when the fetcher does.
+    temporary one unless told, which goes when the fetcher does. A given one goes, too, when it is empty then.
     """
 
     def __init__(self, rate: float | None = None, retries: int = 4, folder: str | None = None) -> None:
@@ -165,10 +165,11 @@ class Fetcher:
         self._threads.shutdown(wait=False)
         if self._lock:
             shutil.rmtree(self._folder, ignore_errors=True)
-            os.remove(self._lock.name)
-            self._lock.close()
-            with suppress(OSError):  # a given one may hold more
+            with suppress(OSError):  # gone already, or a given one that holds more
+                if not os.path.exists(self._folder):  # else a download goes on, and `sweep` has to know the folder
+                    os.remove(self._lock.name)
                 os.rmdir(os.path.dirname(self._folder))
+            self._lock.close()
         self._folder, self._kept, self._lock = "", None, None
 
     def open(self, url: str, together: int = BLOCK) -> BinaryIO:

@@ -182,7 +182,7 @@ function drawPoints(article, sample) { // from above: forward (x) is up, left (y
   const [low, high] = [share(zs, 0.02), share(zs, 0.98)], scale = 860 / Math.max(left - right, far - near, 1);
   const place = (x, y) => [450 + ((left + right) / 2 - y) * scale, 450 + ((far + near) / 2 - x) * scale];
   const flags = Object.keys(sample.layers).filter((name) => sample.layers[name].kind === "flag");
-  element("figcaption", figure, { textContent: `from above, forward is up; height from ${low.toFixed(1)} m (violet) to ${high.toFixed(1)} m (yellow)` });
+  element("figcaption", figure, { textContent: `from above, forward is up; height from ${low.toFixed(1)} m (blue) to ${high.toFixed(1)} m (yellow)` });
   const controls = element("fieldset", article);
   figure.after(controls);
   const boxes = flags.map((name) => {
