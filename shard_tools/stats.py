@@ -1,4 +1,4 @@
-"""Histograms of a data set: sizes, lattices, labels and ranges of all samples; facts and layers of some of them."""
+"""Histograms of a data set: sizes, lattices, labels and ranges of all samples; facts, layers and columns of some."""
 
 import math
 import os
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -22,6 +23,7 @@ from .words import say_bytes, say_number
 
 BINS = 24
 LABELS = 100  # on the page
+COLUMNS = 40  # of a table
 FINE = 32  # fine bins an octave, of which those that are shown are made
 OCTAVES = 64
 UNKNOWN = -1  # what json has for a number that is not known
@@ -167,9 +169,11 @@ def _of_all(whole: Selection, labels: Counter[str], progress: Callable[[int], ob
 
 
 def _of_some(chosen: Selection, progress: Callable[[int], object]) -> list[Histogram]:
-    """Return histograms of the numbers in json, and of each layer's values."""
+    """Return histograms of the numbers in json, of each layer's values, and of the columns of tables."""
     facts: dict[str, list[float]] = {}
     layers: dict[str, list[np.ndarray]] = {}
+    columns: dict[str, list[np.ndarray]] = {}
+    missing: dict[str, list[float]] = {}
     for split in chosen.manifest.splits:
         for _, row, parts in chosen.samples(split):
             try:
@@ -179,6 +183,11 @@ def _of_some(chosen: Selection, progress: Callable[[int], object]) -> list[Histo
                 for name, layer in chosen.manifest.layers.items():
                     if (stored := decode_part(f"{name}.npy", parts[f"{name}.npy"])) is not None:
                         layers.setdefault(name, []).append(_measure(layer, stored))
+                if (table := decode_part("arrow", parts.get("arrow", b""))) is not None:
+                    for name, column in zip(table.column_names[:COLUMNS], table.columns, strict=False):
+                        missing.setdefault(name, []).append(column.null_count / max(len(column), 1))
+                        if pa.types.is_floating(column.type):
+                            columns.setdefault(name, []).append(column.to_numpy())
             except ValueError as error:
                 raise Problem(f"sample {row['key']}: {error}; see shard-tools verify") from error
             progress(1)
@@ -186,6 +195,10 @@ def _of_some(chosen: Selection, progress: Callable[[int], object]) -> list[Histo
     for name, blocks in sorted(layers.items()):
         title, unit = _layer_title(name, chosen.manifest.layers[name])
         found.append(_linear(title, unit, np.concatenate(blocks)))
+    found += [_linear(f"column {name}", "", np.concatenate(blocks)) for name, blocks in columns.items()]
+    for name, shares in missing.items():
+        if any(shares):
+            found.append(_linear(f"column {name}: missing", "", np.asarray(shares)))
     return [histogram for histogram in found if histogram]
 
 

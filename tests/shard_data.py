@@ -88,3 +88,31 @@ def make_dataset(root: Root) -> Root:
     write_manifest(root, manifest)
     write_card(root, manifest)
     return root
+
+
+def make_one(
+    root: Root, modality: str, parts: dict[str, Any], layers: dict[str, Layer], shape: list[int], **about: Part
+) -> Root:
+    """Write a data set of one sample."""
+    names = {part: about.get(part.split(".")[0], Part(description=part)) for part in parts}
+    row = {"key": "a", "split": "train", "label": "", "group": "a", "shape": shape, "source": "a"}
+    with ShardWriter(root, "train-000000", list(parts)) as writer:
+        encoded = {part: encode_part(part, value) for part, value in parts.items()}
+        writer.add("a", encoded, {**row, "start": 0.0, "end": -1.0})
+        shard = writer.commit()
+    assert shard is not None
+    made = Build(config={}, digest="", versions={})
+    write_manifest(
+        root,
+        Manifest(
+            name="d",
+            modality=modality,
+            parts=names,
+            layers=layers,
+            splits={"train": 1},
+            statistics={},
+            build=made,
+            shards=[shard],
+        ),
+    )
+    return root

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from shard_data import CLASSES, make_dataset, make_samples
+from shard_data import CLASSES, make_dataset, make_one, make_samples
 
 import shard_tools
 from shard_tools.arguments import run
@@ -207,6 +207,19 @@ def test_stats(root: Path, tmp_path: Path) -> None:
     assert 'src="' not in html and "http" not in html.replace("http-equiv", "")
     assert "did" not in tools("stats", root, "--out", tmp_path / "x.png").out
     assert "ends in .html" in tools("stats", root, "--out", tmp_path / "x.png").err
+
+
+def test_stats_of_a_table(tmp_path: Path) -> None:
+    table = pa.table({"age": [1.0, None, 3.0, 4.0], "name": ["a", "b", None, "d"], "full": [0.0, 0.0, 0.0, 0.0]})
+    with pa.ipc.new_stream(stream := pa.BufferOutputStream(), table.schema) as writer:
+        writer.write_table(table)
+    root = make_one(tmp_path / "d", "table", {"arrow": stream.getvalue().to_pybytes(), "json": {"rows": 4}}, {}, [4, 3])
+    of_some = {one["title"]: one for one in done("stats", root, "--json").json["of_some"]}
+    age = of_some["column age"]
+    assert (age["count"], age["min"], age["max"], age["mean"]) == (3, 1.0, 4.0, pytest.approx(8 / 3))
+    assert of_some["column age: missing"]["mean"] == of_some["column name: missing"]["mean"] == 0.25
+    assert of_some["column full"]["count"] == 4
+    assert not {"column name", "column full: missing"} & of_some.keys()
 
 
 @given(st.lists(st.floats(0, 1e15), min_size=1, max_size=50))

@@ -12,14 +12,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from shard_data import make_dataset, make_samples
+from shard_data import make_dataset, make_one, make_samples
 
 from shard_tools import Misuse
-from shard_tools.manifest import write_manifest
-from shard_tools.schema import Build, Layer, Manifest, Part
-from shard_tools.tar import encode_part
+from shard_tools.schema import Layer, Part
 from shard_tools.view import view
-from shard_tools.writer import ShardWriter
 
 
 class Page(HTMLParser):
@@ -49,34 +46,6 @@ class Page(HTMLParser):
 
 def array(drawn: dict[str, Any]) -> np.ndarray:
     return np.frombuffer(base64.b64decode(drawn["data"]), drawn["dtype"]).reshape(drawn["shape"])
-
-
-def build(
-    root: Path, modality: str, parts: dict[str, Any], layers: dict[str, Layer], shape: list[int], **about: Part
-) -> Path:
-    """Write a data set of one sample."""
-    names = {part: about.get(part.split(".")[0], Part(description=part)) for part in parts}
-    row = {"key": "a", "split": "train", "label": "", "group": "a", "shape": shape, "source": "a"}
-    with ShardWriter(root, "train-000000", list(parts)) as writer:
-        encoded = {part: encode_part(part, value) for part, value in parts.items()}
-        writer.add("a", encoded, {**row, "start": 0.0, "end": -1.0})
-        shard = writer.commit()
-    assert shard is not None
-    made = Build(config={}, digest="", versions={})
-    write_manifest(
-        root,
-        Manifest(
-            name="d",
-            modality=modality,
-            parts=names,
-            layers=layers,
-            splits={"train": 1},
-            statistics={},
-            build=made,
-            shards=[shard],
-        ),
-    )
-    return root
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +95,7 @@ def test_a_corrupt_sample_is_shown_as_such(tmp_path: Path) -> None:
 
 def test_points_come_in_metres_and_flags_by_point(tmp_path: Path) -> None:
     points = np.array([[0, 10, 20, 5], [100, 10, 20, 5], [200, 10, 20, 5]], np.uint16)
-    root = build(
+    root = make_one(
         tmp_path / "d",
         "lidar",
         {"points.npy": points, "count.npy": np.array([2, 1], np.uint16), "ground.npy": np.array([1, 0], np.uint8)},
@@ -146,14 +115,14 @@ def test_sounds(tmp_path: Path) -> None:
     mel = np.linspace(-4, 4, 8 * 128).reshape(8, 128).astype(np.float16)
     layer = Layer(kind="scalar", cell=[4, 16], dtype="uint8", algorithm="x")
     parts = {"mel.npy": mel, "energy.npy": np.ones((2, 8), np.uint8)}
-    view(build(tmp_path / "d", "audio", parts, {"energy": layer}, [2, 8]), 1, None, tmp_path / "page.html")
+    view(make_one(tmp_path / "d", "audio", parts, {"energy": layer}, [2, 8]), 1, None, tmp_path / "page.html")
     (drawn,) = Page(tmp_path / "page.html").drawn
     np.testing.assert_array_equal(array(drawn["arrays"]["mel"]), mel.astype(np.float32))
     assert drawn["layers"]["energy"]["shape"] == [2, 8]
 
 
 def test_captions_and_absent_samples_are_told(tmp_path: Path) -> None:
-    view(build(tmp_path / "d", "image", {"txt": b"a <b>red</b> door"}, {}, [0]), 1, None, tmp_path / "page.html")
+    view(make_one(tmp_path / "d", "image", {"txt": b"a <b>red</b> door"}, {}, [0]), 1, None, tmp_path / "page.html")
     page = Page(tmp_path / "page.html")
     assert "a <b>red</b> door" in page.text and "none: an absent sample" in page.text and not page.named("b")
 
@@ -163,7 +132,7 @@ def test_tables_mark_what_is_missing(tmp_path: Path) -> None:
     sink = io.BytesIO()
     with pa.ipc.new_stream(sink, table.schema) as stream:
         stream.write_table(table)
-    view(build(tmp_path / "d", "table", {"arrow": sink.getvalue()}, {}, [27, 2]), 1, None, tmp_path / "page.html")
+    view(make_one(tmp_path / "d", "table", {"arrow": sink.getvalue()}, {}, [27, 2]), 1, None, tmp_path / "page.html")
     page = Page(tmp_path / "page.html")
     cells = page.named("td")
     assert len(cells) == 12 * 2 and sum(cell.get("class") == "missing" for cell in cells) == 8
