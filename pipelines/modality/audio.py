@@ -20,7 +20,7 @@ from pipelines.sums import moments
 from shard_tools.schema import Part
 
 from . import base
-from .base import Modality, Piece, Reject, Sample
+from .base import NPY_ERRORS, Modality, Piece, Reject, Sample
 
 RATE = 16_000
 MELS = 128
@@ -99,7 +99,7 @@ class Audio(Modality[Options]):
         """Return the layers of a stored window. Raises Reject."""
         try:
             mel = np.load(io.BytesIO(parts["mel.npy"]), allow_pickle=False)
-        except (ValueError, EOFError, OSError) as error:
+        except NPY_ERRORS as error:
             raise Reject("Corrupt", f"mel.npy is no array: {error}") from None
         if mel.ndim != 2 or mel.dtype != np.float16:
             raise Reject(

@@ -6,6 +6,7 @@ A modality never sees plans, shards or Ray. It gets local files and gives sample
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from tokenize import TokenError
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -14,6 +15,9 @@ from pydantic import BaseModel, ConfigDict
 from shard_tools.arguments import nearest
 from shard_tools.errors import Misuse
 from shard_tools.schema import Layer, Part
+
+# What damaged headers make np.load raise.
+NPY_ERRORS = (ValueError, TypeError, OSError, EOFError, OverflowError, SyntaxError, TokenError)
 
 
 class Reject(Exception):  # noqa: N818 - a verdict on an input, not a failure of the program

@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -23,14 +22,13 @@ from pipelines.voxels import OFFSET, SCALE, STEP, STEPS, ZERO, decode, voxels
 from shard_tools.schema import Part
 
 from . import base
-from .base import Modality, Piece, Reject, Sample
+from .base import NPY_ERRORS, Modality, Piece, Reject, Sample
 from .sniff import sniff, unknown
 
 NEAREST = 1.0  # metres; nearer returns are the carrying car, or no return at all
 FARTHEST = np.float32(ZERO * STEP)  # metres along an axis
 MAX_POINTS = 10_000_000  # a sweep has a few hundred thousand; more is a survey
 HEADER_BYTES = 1 << 16
-NPY_ERRORS = (ValueError, OSError, EOFError, OverflowError, SyntaxError, TokenError)  # what headers make np.load raise
 TEXT = re.compile(rb"[\t\n\r\x20-\x7e]+")
 
 SUFFIXES = frozenset({".bin", ".pcd", ".ply", ".npy"})

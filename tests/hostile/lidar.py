@@ -92,6 +92,9 @@ def files() -> Iterator[Hostile]:
     yield hostile(
         "objects of no bytes.npy", npy_of("{'descr': '|O', 'fortran_order': False, 'shape': (9, 4), }"), "Corrupt"
     )
+    yield hostile(
+        "a key of bytes.npy", npy_of("{'descr': '<f4', 'fortran_order': False, b'shape': (2, 3)}", bytes(24)), "Corrupt"
+    )
     yield hostile("strings.npy", npy(np.full((9, 4), "a")), "WrongModality")
     yield hostile("integers.npy", npy(np.ones((9, 4), np.int64)), "WrongModality")
     yield hostile("complex.npy", npy(np.ones((9, 4), np.complex64)), "WrongModality")
