@@ -17,6 +17,7 @@ from typing import TextIO
 
 PREFIX = "shard-build-"
 LOCK = "shard-build.lock"  # says which machine holds it: others may see the folder, and not the lock
+NAME_MAX = 256  # characters of a host's name
 YOUNG = 1.0  # seconds in which a folder may not be held yet
 PATIENCE = 5.0  # seconds in which workers that are ended may still write
 
@@ -43,9 +44,11 @@ def held(folder: str | os.PathLike[str]) -> TextIO:
 def sweep() -> None:
     """Remove the folders of this machine that nobody holds: their processes were killed."""
     for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{LOCK}"):
+        if not path.is_file():  # somebody else's pipe or device, which would be read for ever
+            continue
         with suppress(OSError), path.open("r+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if lock.read() == socket.gethostname() and time.time() - path.stat().st_mtime > YOUNG:
+            if lock.read(NAME_MAX) == socket.gethostname() and time.time() - path.stat().st_mtime > YOUNG:
                 shutil.rmtree(path.parent, ignore_errors=True)
 
 
