@@ -7,6 +7,7 @@ the kernel's as well (RLIMIT_DATA): beyond it an allocation fails.
 """
 
 import errno
+import gc
 import json
 import os
 import pickle
@@ -250,6 +251,7 @@ def serve(handle: int, place: int, spool: int) -> None:
         connection.send(f"{type(error).__name__}: {error}")
         return
     pa.array([0])  # the first one looks for pandas, which takes a second: now, and not at an input's cost
+    gc.freeze()  # what stands now is no garbage, and need not be looked through again and again
     connection.send("")
     resource.setrlimit(resource.RLIMIT_DATA, (job.memory, job.memory))
     while True:

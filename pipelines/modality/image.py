@@ -44,7 +44,8 @@ TURNS = {
     8: Pillow.Transpose.ROTATE_90,
 }
 START_OF_SCAN, APP1 = b"\xda", b"\xe1"  # markers of a JPEG
-JPEG_MODES = {"Gray": "L", "YCbCr": "RGB", "RGB": "RGB"}  # libjpeg's name → Pillow's, of those that take the fast way
+# libjpeg's name → Pillow's, of those that take the fast way
+JPEG_MODES = {"Gray": "L", "YCbCr": "RGB", "RGB": "RGB", "CMYK": "CMYK", "YCCK": "CMYK"}
 
 # Pillow tries them in this order. No PostScript, WMF or FITS: they start other programs or are not pictures.
 FORMATS = ("JPEG", "PNG", "AVIF", "BMP", "GIF", "ICO", "JPEG2000", "PCX", "PPM", "QOI", "SGI", "TIFF", "WEBP")
