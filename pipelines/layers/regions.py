@@ -6,7 +6,7 @@ In whole numbers throughout, so that equal pictures give equal bytes on every pr
 """
 
 import numpy as np
-from numba import njit
+from numba import njit, types, uint8, uint16
 
 from pipelines.compiled import compiled
 from shard_tools.schema import Layer
@@ -34,7 +34,7 @@ def regions(reduced: np.ndarray) -> np.ndarray:
     reduced: uint8 [h, w, 3]. Returns uint16 [h, w], labels 0..n-1 without gaps, in the order of their first cells (the
     last label stands for all beyond).
     """
-    return _segment(np.require(reduced, requirements=("C", "W")))
+    return _segment(np.ascontiguousarray(reduced))
 
 
 # Indices are unsigned below: Numba then need not look whether they count from the end.
@@ -121,7 +121,7 @@ def _join(names: np.ndarray, following: np.ndarray, sizes: np.ndarray, a: int, b
     return a
 
 
-@compiled("uint16[:, ::1](uint8[:, :, ::1])")
+@compiled(uint16[:, ::1](types.Array(uint8, 3, "C", readonly=True)))
 def _segment(reduced: np.ndarray) -> np.ndarray:
     height, width, _ = reduced.shape
     cells = height * width

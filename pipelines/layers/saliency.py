@@ -13,6 +13,7 @@ in whatever order its linear algebra adds.
 from functools import lru_cache
 
 import numpy as np
+from numba import float64, types, uint8
 from scipy import fft, ndimage
 
 from pipelines.compiled import compiled
@@ -41,7 +42,7 @@ def saliency(reduced: np.ndarray) -> np.ndarray:
     SPEC.scale, clipped at 255 * SPEC.scale. A picture of one colour gives zeros.
     """
     height, width = reduced.shape[-3:-1]
-    pictures = np.require(reduced, requirements=("C", "W")).reshape(-1, *reduced.shape[-3:])
+    pictures = np.ascontiguousarray(reduced).reshape(-1, *reduced.shape[-3:])
     (down, up), (left, right) = _cosines(height), _cosines(width)
     found = _signature(pictures, down, up, left, right, _gaussians(height)[0], _gaussians(width)[1])
     return found.reshape(reduced.shape[:-1])
@@ -64,10 +65,7 @@ def _both_ways(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return whole, np.ascontiguousarray(whole.T)
 
 
-@compiled(
-    "uint8[:, :, ::1](uint8[:, :, :, ::1], float64[:, ::1], float64[:, ::1], float64[:, ::1], float64[:, ::1], "
-    "float64[:, ::1], float64[:, ::1])"
-)
+@compiled(uint8[:, :, ::1](types.Array(uint8, 4, "C", readonly=True), *[float64[:, ::1]] * 6))
 def _signature(
     pictures: np.ndarray,
     down: np.ndarray,

@@ -44,6 +44,7 @@ TURNS = {
     8: Pillow.Transpose.ROTATE_90,
 }
 START_OF_SCAN, APP1 = b"\xda", b"\xe1"  # markers of a JPEG
+EXIF, XMP_ORIENTATION = b"Exif\0\0", b"tiff:Orientation"
 # libjpeg's name → Pillow's, of those that take the fast way
 JPEG_MODES = {"Gray": "L", "YCbCr": "RGB", "RGB": "RGB", "CMYK": "CMYK", "YCCK": "CMYK"}
 
@@ -218,7 +219,7 @@ def _decode_jpeg(stream: BinaryIO, size: int) -> _Decoded | None:
         height, width, colours, chroma = simplejpeg.decode_jpeg_header(data)
         if (mode := JPEG_MODES.get(colours)) is None or width * height > MAX_PIXELS:
             return None
-        orientation = _orientation(data) if _may_be_turned(data) else 1
+        orientation = _orientation(data)
         # Scaling by less than 2 costs more than it saves.
         rgb = simplejpeg.decode_jpeg(data, min_height=size, min_width=size, min_factor=2)
     except Exception:  # strict: damage that Pillow may or may not read past
@@ -226,20 +227,28 @@ def _decode_jpeg(stream: BinaryIO, size: int) -> _Decoded | None:
     return _Decoded(rgb, width, height, mode, chroma == "444", orientation)
 
 
-def _may_be_turned(data: bytes) -> bool:
-    """Tell whether a JPEG has a segment of EXIF or XMP, or anything else unexpected before its picture."""
-    place = 2
-    while data[place : place + 1] == b"\xff" and (marker := data[place + 1 : place + 2]) != APP1:
-        if marker == START_OF_SCAN:
-            return False
-        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
-    return True
-
-
 def _orientation(data: bytes) -> int:
-    """Return the EXIF orientation of a JPEG, 1 where it has none."""
+    """Return how a JPEG lies by its EXIF or XMP, 1 where it does not say. Raises what Pillow raises on damage.
+
+    To let Pillow open each file would take as long as to encode it: that is left for what is not plain EXIF.
+    """
+    place, segment = 2, b""
+    while data[place : place + 1] == b"\xff":
+        marker, end = data[place + 1 : place + 2], place + 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+        if marker == START_OF_SCAN:
+            return 1
+        if marker == APP1:
+            segment = data[place + 4 : end]
+            if segment.startswith(EXIF) or XMP_ORIENTATION in segment:
+                break
+        place = end
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        exif = Pillow.Exif()
+        if segment.startswith(EXIF):
+            exif.load(segment)
+        if ORIENTATION in exif:
+            return exif[ORIENTATION]
         with Pillow.open(io.BytesIO(data), formats=("JPEG",)) as picture:
             return picture.getexif().get(ORIENTATION, 1)
 
