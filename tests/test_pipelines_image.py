@@ -117,9 +117,19 @@ def test_exif_orientation_is_applied(tmp_path: Path, suffix: str, orientation: i
     assert (sample.parts["json"]["source_width"], sample.parts["json"]["source_height"]) == original.size
 
 
+@pytest.mark.parametrize("exif", [{}, {0x010F: "a maker"}])
+def test_orientation_may_stand_in_xmp(tmp_path: Path, exif: dict[int, str]) -> None:
+    original, tags = picture(), Pillow.Exif()
+    tags.update(exif)
+    lying = original.transpose(Pillow.Transpose.ROTATE_90)
+    lying.save(tmp_path / "a.jpg", exif=tags, xmp=b'<rdf:Description tiff:Orientation="6"/>')
+    assert np.abs(rgb(sample := make(tmp_path / "a.jpg")) - expected(original, sample)).mean() < 5
+
+
+@pytest.mark.parametrize("mode", ["RGB", "CMYK"])
 @pytest.mark.parametrize("size", [(4000, 3000), (640, 480), (1000, 257)])
-def test_large_jpegs_decoded_at_a_smaller_scale_lose_nothing(tmp_path: Path, size: tuple[int, int]) -> None:
-    picture(*size).save(tmp_path / "a.jpg", quality=95)
+def test_large_jpegs_decoded_at_a_smaller_scale_lose_nothing(tmp_path: Path, size: tuple[int, int], mode: str) -> None:
+    picture(*size).convert(mode).save(tmp_path / "a.jpg", quality=95)
     sample = make(tmp_path / "a.jpg")
     assert min(rgb(sample).shape[:2]) == 256
     assert np.abs(rgb(sample) - expected(picture(*size), sample)).mean() < 3
