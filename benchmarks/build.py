@@ -1,11 +1,11 @@
 """How fast the builders are: `python -m benchmarks.build --data FOLDER [--peers FOLDER]`.
 
-Every case takes turns, round after round on the same files: the bare library calls in this process, the same with what
-they make written to a tar file by webdataset, as a short script would, the whole command shard-build with one worker,
-without mask layers, with two workers, and the peer. Each works on as many cores as it has
-workers (bare calls and peers: one), and that goes for all of a build's processes, Ray's own among them. Ratios are
-medians over the rounds, each taken inside one round. The files are warm in the page cache. Ray's start-up, listing and
-probing are counted apart, as is the peers' start-up.
+Every case takes turns, round after round on the same files: the bare library calls in this process, the whole command
+shard-build with one worker, the bare calls again, the same with what they make written to a tar file by webdataset, as
+a short script would, the command without mask layers and with two workers, and the peer. Each works on as many cores as
+it has workers (bare calls and peers: one), and that goes for all of a build's processes, Ray's own among them. Ratios
+are medians over the rounds, each taken inside one round. The files are warm in the page cache. Ray's start-up, listing
+and probing are counted apart, as is the peers' start-up.
 """
 
 import json
@@ -126,10 +126,11 @@ def measure(case: Case, folder: Path, arguments: Namespace, python: Path | None)
     files = repeat(files, folder / "files", bare, arguments.seconds)
     result = Result(case.name, case.unit, name, len(files), sum(path.stat().st_size for path in files))
     for _ in range(arguments.rounds):
-        result.units, elapsed = _bare(bare, files)
-        result.bare.append(elapsed)
-        result.script.append(_bare(bare, files, folder / "script.tar")[1])
+        result.units, before = _bare(bare, files)
         report = _build(case, folder, 1, arguments.pin)
+        after = _bare(bare, files)[1]
+        result.bare.append((before + after) / 2)  # a host whose speed drifts weighs on both sides
+        result.script.append(_bare(bare, files, folder / "script.tar")[1])
         result.samples = sum(report["samples"].values())
         result.one.append(report["build_seconds"])
         result.start_up.append(report["seconds"] - report["build_seconds"])
