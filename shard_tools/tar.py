@@ -202,8 +202,7 @@ def _check_json(where: str, value: Any) -> None:
         raise Problem(f'{where}: null; write "" or -1')
     if isinstance(value, dict):
         for key, inner in value.items():
-            if not isinstance(inner, str | int | float):  # most are: no call for those
-                _check_json(f"{where}: {key}", inner)
+            _check_json(f"{where}: {key}", inner)
     elif isinstance(value, list | tuple):
         if len(value) == 1:
             raise Problem(f"{where}: a list of length one, which Ray Data would unwrap")
