@@ -45,6 +45,7 @@ from .spool import Spool
 
 TOGETHER = 0.2  # seconds of results that are sent in one message
 STARTS = 3  # of a process that is killed while it starts
+DEATHS = 3  # of its process, one after the other, after which an input's other rows are not tried
 KILLED = f"exit code {-signal.SIGKILL}"
 OUT_OF_MEMORY = 86  # exit code
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # bytes must not depend on the machine's cores
@@ -88,6 +89,10 @@ class Died(Reject):
             return cls("Crash", "its decoder was killed (SIGKILL), twice: most likely for want of memory")
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         return cls("Crash", f"its decoder crashed ({how}), twice")
+
+    def untried(self) -> Self:
+        """Return what becomes of rows that are not tried, since this is what others of their input came to."""
+        return type(self)(self.error, f"not tried, since the {DEATHS} samples before it ended so: {self.message}")
 
 
 class Isolated:
@@ -133,22 +138,27 @@ class Isolated:
     def _run(self, what: str, items: Sequence[Source] | Sequence[Row], *more: Any) -> Iterator[Any]:
         """Yield what becomes of each item. One that ends the process twice is rejected.
 
-        What the process had not sent yet when it ended is asked for again, then the suspect, alone.
+        What the process had not sent yet when it ended is asked for again, then the suspect, alone. After DEATHS rows
+        of one input the rest of its rows is turned away: each would cost its two deaths. Not so when inputs are probed:
+        which are asked for together differs from build to build.
         """
-        done, suspect = 0, -1
+        done, suspect, deaths = 0, -1, 0
         while done < len(items):
             first, end = done, len(items)
             if suspect >= done:  # what comes before it together, then itself alone
                 end = max(suspect, done + 1)
             try:
                 for result in self._ask(what, items[first:end], *more):
-                    done += 1
+                    done, deaths = done + 1, 0
                     yield result
             except Died as death:
                 culprit = first + self._at()
                 if done == culprit == suspect:
-                    done += 1
+                    deaths = deaths + 1 if deaths and items[done - 1].source == items[done].source else 1
+                    untried = _following(items, done) if what == "build" and deaths == DEATHS else 0
+                    done += 1 + untried
                     yield death
+                    yield from repeat(death.untried(), untried)
                 suspect = culprit
 
     def close(self) -> None:
@@ -376,6 +386,12 @@ class _Server:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{os.path.basename(frame.filename)}:{frame.lineno}"
         return Reject("Internal", f"{type(error).__name__}: {error} ({where})")
+
+
+def _following(items: Sequence[Source] | Sequence[Row], place: int) -> int:
+    """Return how many items right after one come of the same input."""
+    own, *others = [item.source for item in items[place:]]
+    return next((number for number, source in enumerate(others) if source != own), len(others))
 
 
 def _without_frames(result: T) -> T:

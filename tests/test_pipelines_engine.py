@@ -201,6 +201,19 @@ def test_poison_costs_only_itself(texts: Path, tmp_path: Path) -> None:
     assert verify(tmp_path / "a") == []
 
 
+def test_an_input_that_does_nothing_but_harm_is_given_up(texts: Path, tmp_path: Path) -> None:
+    (texts / "kind0/mixed.txt").write_text("segfault\nsegfault\nfine\nexit\nexit\nfine")
+    (texts / "kind0/poison.txt").write_text("fine\n" + "segfault\n" * 3 + "fine\nsegfault\nfine")
+    for workers in (1, 2):
+        make(texts, tmp_path / str(workers), workers=workers, shard_samples=50)
+    found = {where.removeprefix("texts/kind0/"): reject for where, reject in rejected(tmp_path / "1").items()}
+    assert set(found) == {f"mixed.txt:{n}" for n in (0, 1, 3, 4)} | {f"poison.txt:{n}" for n in range(1, 7)}
+    untried = {where for where, reject in found.items() if reject.message.startswith("not tried")}
+    assert untried == {f"poison.txt:{n}" for n in (4, 5, 6)}
+    assert {reject.error for reject in found.values()} == {"Crash"}
+    assert same(tmp_path / "1", tmp_path / "2")
+
+
 def test_memory_is_bounded_and_reported(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.txt").write_text(f"good\nfill {3 << 30}\nfill {100 << 20}\ngood")
