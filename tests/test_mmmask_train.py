@@ -77,10 +77,13 @@ def test_a_run_that_is_stopped_in_every_way_ends_like_one_that_was_not(built: di
     asked = newest(broken)
     assert 0 < asked < 60 and metrics(broken)[-1]["step"] == asked - 1, "it saves after the step at hand"
 
-    # As a terminal sends Ctrl-C: to the loader processes as well, which must not give up before the step is done.
-    code, told = stop(start(*again, "--run.workers", "1"), broken, signal.SIGINT, group=True)
-    assert code == 130 and told.endswith("mmmask.train: interrupted\n") and "Traceback" not in told, told
-    assert asked < newest(broken) < 60
+    # As a terminal sends Ctrl-C, or is closed: to the loader processes as well, which must not give up before the step
+    # is done.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        code, told = stop(start(*again, "--run.workers", "1"), broken, number, group=True)
+        assert code == 130 and told.endswith("mmmask.train: interrupted\n") and "Traceback" not in told, told
+        assert asked < newest(broken) < 60 and metrics(broken)[-1]["step"] == newest(broken) - 1
+        asked = newest(broken)
 
     # Loader processes that outlived the trainer would hold its output open, and this would not return.
     code, told = stop(start(*again, "--run.workers", "1"), broken, signal.SIGKILL)

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -32,8 +33,9 @@ from .optim import learning_rate, make_optimizer
 def train(config: Config, objective: Objective, packs: Packs, run: Path, world: World) -> None:
     """Train from the newest checkpoint in `run`, or from the start, to the last step.
 
-    Writes checkpoints and metrics into `run`. SIGTERM and Ctrl-C save after the step at hand; SIGTERM then ends with
-    exit code 0. Raises Problem when the loss is not finite or too many samples could not be read.
+    Writes checkpoints and metrics into `run`. SIGTERM, Ctrl-C and a closed terminal (SIGHUP) save after the step at
+    hand; SIGTERM then ends with exit code 0. Raises Problem when the loss is not finite or too many samples could not
+    be read.
     """
     objective.to(world.device)
     optimizer = make_optimizer(objective, config.optim)
@@ -122,6 +124,8 @@ def _loader(config: Config, packs: Packs, start: int, world: World) -> DataLoade
     """Return this rank's packs from step `start` on: those numbered rank, rank + ranks, … of each step's list."""
     first, last = start * config.packs, config.steps * config.packs
     workers = config.run.workers
+    if workers:
+        _start_fork_server()
     return DataLoader(
         packs,
         sampler=range(first + world.rank, last, world.size),
@@ -131,6 +135,16 @@ def _loader(config: Config, packs: Packs, start: int, world: World) -> DataLoade
         multiprocessing_context="forkserver" if workers else None,
         worker_init_fn=_start_worker,
     )
+
+
+def _start_fork_server() -> None:
+    """Start what loader processes are forked from, deaf to SIGHUP, as they are then, too.
+
+    It reaches every process of a terminal that is closed, and the step at hand is to end, as with Ctrl-C.
+    """
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    forkserver.ensure_running()
+    signal.signal(signal.SIGHUP, before)
 
 
 def _start_worker(worker: int) -> None:
@@ -188,11 +202,13 @@ def _count_dropped(config: Config, batches: list[TokenBatch], before: set[str], 
 
 
 class _Stop:
-    """Remembers a SIGTERM or Ctrl-C until the step is done; on leaving, ends the program as the signal wants it."""
+    """Remembers SIGTERM, Ctrl-C or SIGHUP until the step is done; on leaving, ends the program as it wants it."""
 
     def __enter__(self) -> "_Stop":
         self.signal = 0
-        self.before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+        numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+        heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]  # nohup has SIGHUP ignored
+        self.before = {number: signal.signal(number, self._note) for number in heard}
         return self
 
     def _note(self, number: int, frame: object) -> None:
@@ -210,5 +226,5 @@ class _Stop:
             signal.signal(number, handler)
         if kind is None and self.signal == signal.SIGTERM:
             raise SystemExit(0)
-        if kind is None and self.signal == signal.SIGINT:
+        if kind is None and self.signal:
             raise KeyboardInterrupt
