@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-from shard_tools.arguments import Parser, run
+from shard_tools.arguments import Parser, needs, run
 from shard_tools.errors import Misuse, Problem
 from shard_tools.schema import SPLITS
 
-from .data.stream import Packs, open_sources
-from .pictures import reconstruction_figure, reconstructions, to_bytes, write
-from .run import load_run, read_data
+with needs("mmmask.reconstruct", extra="train"):
+    from .data.stream import Packs, open_sources
+    from .pictures import reconstruction_figure, reconstructions, to_bytes, write
+    from .run import load_run, read_data
 
 EXAMPLES = """
 examples:

@@ -9,13 +9,14 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from shard_tools.arguments import Parser, run
+from shard_tools.arguments import Parser, needs, run
 from shard_tools.errors import Misuse
 from shard_tools.inspect import summary
 
-from .data.stream import Packs, open_sources, split_path
-from .pictures import loss_figure, reconstruction_figure, reconstructions, to_bytes, write
-from .run import load_run, read_data
+with needs("mmmask.report", extra="train"):
+    from .data.stream import Packs, open_sources, split_path
+    from .pictures import loss_figure, reconstruction_figure, reconstructions, to_bytes, write
+    from .run import load_run, read_data
 
 EXAMPLES = """
 examples:

@@ -3,15 +3,16 @@
 import json
 from pathlib import Path
 
-from shard_tools.arguments import Parser, run
+from shard_tools.arguments import Parser, needs, run
 from shard_tools.errors import Misuse
 
-from .config import keys, load_config, view_keys
-from .data.stream import Packs, open_sources
-from .run import make_objective, open_run
-from .training.distributed import join, leader_first, leave
-from .training.held_out import masked_errors
-from .training.loop import train
+with needs("mmmask.train", extra="train"):
+    from .config import keys, load_config, view_keys
+    from .data.stream import Packs, open_sources
+    from .run import make_objective, open_run
+    from .training.distributed import join, leader_first, leave
+    from .training.held_out import masked_errors
+    from .training.loop import train
 
 EXAMPLES = """
 examples:

@@ -12,8 +12,8 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, NoReturn
 
 from .errors import Misuse, Problem
@@ -67,16 +67,12 @@ def run(
             if signal.getsignal(number) is signal.SIG_DFL:  # nohup has SIGHUP ignored
                 signal.signal(number, signal.default_int_handler)
     try:
-        code = main(sys.argv[1:] if argv is None else argv) or 0
+        with needs(prog, extra) if extra else nullcontext():
+            code = main(sys.argv[1:] if argv is None else argv) or 0
         sys.stdout.flush()
     except Problem as problem:
         _say(f"{prog}: {problem}")
         code = problem.exit_code
-    except ModuleNotFoundError as error:
-        if not extra:
-            raise
-        _say(f"{prog}: {error.name} is not installed: pip install 'mmmask[{extra}]'")
-        code = 2
     except KeyboardInterrupt:
         _say(f"{prog}: interrupted")
         code = 130
@@ -84,6 +80,20 @@ def run(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     sys.exit(code)
+
+
+@contextmanager
+def needs(prog: str, extra: str) -> Iterator[None]:
+    """End the program with one line and exit code 2 where the block imports what is not installed.
+
+    extra: of this package, which would have installed it.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        _say(f"{prog}: {package} is not installed: pip install 'mmmask[{extra}]'")
+        sys.exit(2)
 
 
 def _say(line: str) -> None:

@@ -1,4 +1,4 @@
-"""The trainer runs where neither Ray, PyAV, Open3D nor torchaudio can be imported."""
+"""The trainer runs where neither Ray, PyAV, Open3D nor torchaudio can be imported, and says so where torch cannot."""
 
 import os
 import subprocess
@@ -36,3 +36,12 @@ def test_five_modalities_train_without_the_builders_libraries(built: dict[str, P
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "results.json").exists()
     assert (tmp_path / "a.png").stat().st_size > 10_000 and (tmp_path / "a.html").stat().st_size > 50_000
+
+
+@pytest.mark.parametrize("command", ["train", "reconstruct", "report"])
+def test_without_torch_one_line_says_what_to_install(command: str) -> None:
+    module = f"mmmask.{command}"
+    program = f"import runpy, sys; sys.modules['torch'] = None; runpy.run_module('{module}', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 2
+    assert done.stderr == f"{module}: torch is not installed: pip install 'mmmask[train]'\n"
