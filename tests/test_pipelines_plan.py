@@ -1,5 +1,6 @@
 """Inputs and plan: what goes where is a pure function of what there is."""
 
+import itertools
 import re
 import tempfile
 from itertools import pairwise
@@ -150,9 +151,36 @@ def test_inputs_are_sorted_and_each_counts_once(tmp_path: Path) -> None:
     assert Inputs.sort(listed[:1], tmp_path).sha256 != inputs.sha256
 
 
-def test_two_files_of_one_name_and_no_files_are_refused(tmp_path: Path) -> None:
-    same = [Source("clips/b.mp4", path, group="g") for path in ("/clips/b.mp4", "/more/clips/b.mp4")]
-    with pytest.raises(Misuse, match=r"both be called clips/b.mp4: /clips/b.mp4 and /more/clips/b.mp4"):
+def test_an_input_that_lists_tell_of_differently_is_the_same_whichever_comes_first(tmp_path: Path) -> None:
+    told = [Source("a.jpg", "/a.jpg", group=group, bytes=size) for group, size in (("zzz", 5), ("aaa", 5), ("aaa", 6))]
+    found = [Inputs.sort(order, tmp_path) for order in itertools.permutations(told)]
+    assert len({inputs.sha256 for inputs in found}) == 1 and found[0].count == 1
+
+
+def test_what_comes_twice_by_name_counts_once_on_the_web_and_in_a_tar(tmp_path: Path) -> None:
+    twice = [Source("h/a.jpg", f"{kind}://h/a.jpg", group="g") for kind in ("http", "https")]
+    twice += [Source("0.tar/b.jpg", "/x/0.tar", group="g", offset=offset) for offset in (512, 2048)]
+    inputs = Inputs.sort(twice, tmp_path)
+    assert [(source.path, source.offset) for (source,) in inputs.batches(1)] == [
+        ("/x/0.tar", 512),
+        ("http://h/a.jpg", -1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "places", "offset"),
+    [
+        ("clips/b.mp4", ("/clips/b.mp4", "/more/clips/b.mp4"), -1),
+        ("photos/a.jpg", ("s3://one/photos/a.jpg", "s3://two/photos/a.jpg"), -1),
+        ("laion/0.tar/a.jpg", ("/run1/laion/0.tar", "/run2/laion/0.tar"), 512),
+    ],
+)
+def test_two_places_of_one_name_are_refused(tmp_path: Path, name: str, places: tuple[str, str], offset: int) -> None:
+    same = [Source(name, path, group="g", offset=offset) for path in places]
+    with pytest.raises(Misuse, match=f"both be called {name}: {places[0]} and {places[1]}"):
         Inputs.sort(same, tmp_path)
+
+
+def test_no_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(Misuse, match="no inputs"):
         Inputs.sort([], tmp_path)

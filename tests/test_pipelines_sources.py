@@ -402,10 +402,11 @@ def write_tar(path: Path, members: list[tuple[str, bytes]], **options: Any) -> P
 
 def test_a_webdataset_is_read_in_place(tmp_path: Path) -> None:
     with webdataset.TarWriter(str(tmp_path / "0.tar")) as tar:
-        for n in range(3):
-            facts = {"url": f"https://h/{n}", "width": n, "score": 0.5, "none": None, "more": [1, 2], "caption": "no"}
-            sample = {"__key__": f"k{n}", "jpg": b"x" * (n + 1), "txt": f"words {n}", "cls": n}
-            tar.write({**sample, "json": facts if n < 2 else {"score": "odd", "late": 1}})
+        for n in range(34):
+            score = 1 if n == 0 else 0.5  # the first would make integers of all
+            facts = {"url": f"https://h/{n}", "width": n, "score": score, "none": None, "more": [1, 2], "caption": "no"}
+            sample = {"__key__": f"k{n:02d}", "jpg": b"x" * (n + 1), "txt": f"words {n}", "cls": n}
+            tar.write({**sample, "json": facts if n < 33 else {"score": "odd", "late": 1}})
     (tmp_path / "folder").mkdir()
     listing = open_listing([tmp_path / "*.tar"], suffixes=SUFFIXES, reserved=["width"])
     assert listing.columns == {"given_width": "int64", "none": "string", "score": "float64", "url": "string"}
@@ -413,12 +414,14 @@ def test_a_webdataset_is_read_in_place(tmp_path: Path) -> None:
     found = list(listing)
     fetcher = Fetcher()
     for n, source in enumerate(found):
-        assert source.source == f"{tmp_path.name}/0.tar/k{n}.jpg" and source.path == str(tmp_path / "0.tar")
+        name = f"k{n:02d}.jpg"
+        assert source.source == f"{tmp_path.name}/0.tar/{name}" and source.path == str(tmp_path / "0.tar")
         assert (source.label, source.caption, source.bytes) == (str(n), f"words {n}", n + 1)
         local = Path(fetcher.local(source.path, source.offset, source.bytes, source.source))
-        assert local.name == f"k{n}.jpg" and local.read_bytes() == b"x" * (n + 1)
+        assert local.name == name and local.read_bytes() == b"x" * (n + 1)
+    assert values(found[0]) == {"given_width": 0, "none": "", "score": 1.0, "url": "https://h/0"}
     assert values(found[1]) == {"given_width": 1, "none": "", "score": 0.5, "url": "https://h/1"}
-    assert values(found[2]) == {"given_width": -1, "none": "", "score": -1.0, "url": ""}
+    assert values(found[33]) == {"given_width": -1, "none": "", "score": -1.0, "url": ""}
     fetcher.close()
     assert not local.exists()
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from pipelines.ordered import query, rows_of, write_rows
 from shard_tools.errors import Misuse
 
-from .fetch import protocol
+from .fetch import HTTP, protocol
 from .sources import Source
 
 SCHEMA = pa.schema(
@@ -30,7 +30,7 @@ SCHEMA = pa.schema(
         ("caption", pa.string()),
         ("columns", pa.string()),
         ("stamp", pa.string()),
-        ("local", pa.bool_()),  # a file of its own on this machine
+        ("by_name", pa.bool_()),  # of equal names in one tar, or on the web, one counts
     ]
 )
 # What of an input decides the data set; where it lies, and when it was written, does not.
@@ -41,13 +41,16 @@ FILE = "inputs.parquet"
 # that comes twice by name: of equal ones the first in order is kept.
 UNIQUE = """
     SELECT * FROM {listed} QUALIFY path = '' OR
-        row_number() OVER (PARTITION BY path, "offset", start, "end" ORDER BY source, label, caption, columns) = 1
-        AND (local OR row_number() OVER (
-            PARTITION BY source, start, "end" ORDER BY path, "offset", label, caption, columns) = 1)
-    ORDER BY source, start, "end", path, "offset"
+        row_number() OVER (
+            PARTITION BY path, "offset", start, "end"
+            ORDER BY source, label, "group", caption, columns, bytes, stamp) = 1
+        AND (NOT by_name OR row_number() OVER (
+            PARTITION BY source, start, "end", CASE WHEN "offset" < 0 THEN ''::BLOB ELSE path END
+            ORDER BY path, "offset", label, "group", caption, columns, bytes, stamp) = 1)
+    ORDER BY source, start, "end", path, "offset", label, "group", caption, columns
 """
 SAME_NAME = """
-    SELECT source, min(path) AS one, max(path) AS other FROM {inputs} WHERE local
+    SELECT source, min(path) AS one, max(path) AS other FROM {inputs} WHERE path <> ''
     GROUP BY source, start, "end" HAVING count(*) > 1 LIMIT 1
 """
 FACTS = """SELECT count(*) AS files, coalesce(sum(greatest(bytes, 0)), 0)::BIGINT AS bytes FROM {inputs}"""
@@ -104,10 +107,10 @@ class Inputs:
 
 
 def _row(source: Source) -> dict[str, Any]:
-    local = bool(source.path) and source.offset < 0 and not protocol(source.path)
-    return {**asdict(source), "path": fsencode(source.path), "local": local}
+    by_name = source.offset >= 0 or protocol(source.path) in HTTP
+    return {**asdict(source), "path": fsencode(source.path), "by_name": by_name}
 
 
 def _source(row: dict[str, Any]) -> Source:
-    told = {name: value for name, value in row.items() if name != "local"}
+    told = {name: value for name, value in row.items() if name != "by_name"}
     return Source(**{**told, "path": fsdecode(row["path"])})

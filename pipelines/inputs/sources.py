@@ -13,7 +13,7 @@ import posixpath
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Literal, NamedTuple, Protocol, get_args
 from urllib.parse import urljoin, urlsplit
@@ -37,6 +37,7 @@ Labels = Literal["none", "parent"]
 FORCED = "list:"  # before an input: a list, though its suffix is one of the modality's own
 TAR = ".tar"
 TARS = 16  # remote ones that are listed at a time
+SEEN = 32  # inputs of the first tar that tell its columns: of one alone, 1 might stand for 1.0
 BATCH = 10_000  # rows of rejected.parquet in memory
 REJECTED_NAMES = frozenset({"source", "path", "start", "end", "stage", "error", "message"})
 UNKNOWN = (-1, "")  # size and stamp of a file
@@ -304,7 +305,7 @@ class _Listed:
 
 
 class _Tars:
-    """Tars; a member with a suffix of the modality's is a source. Columns are those of the first sample's json."""
+    """Tars; a member with a suffix of the modality's is a source. Columns are those of the first tar's first json."""
 
     def __init__(
         self,
@@ -318,16 +319,15 @@ class _Tars:
         self._files, self._labels, self._suffixes = files, labels, suffixes
         self.nothing = files.nothing if not files.single else f"{where}: no member with a suffix of this modality"
         first = min(files.sources(), key=lambda source: source.source, default=None)
-        member = next(_members(first, suffixes), None) if first else None
-        facts = member.facts if member else {}
-        kinds = {name: kind for name, value in facts.items() if (kind := type_of(value))}
+        seen = list(islice(_members(first, suffixes), SEEN)) if first else []
+        kinds = _kinds(member.facts for member in seen)
         self._roles = find_roles(list(kinds), {}, where, TAR_ROLES)
         self._roles |= {role: name for role, name in column_names.items() if role in TAR_ROLES and name in kinds}
         ours = carried_names([name for name in kinds if name not in self._roles.values()], reserved, where)
         self._carried = ours
         self.columns: Mapping[str, ColumnType] = {ours[name]: kinds[name] for name in ours}
-        self.captions = bool(member and member.caption) or "caption" in self._roles
-        self.labelled = bool(member and member.label) or "label" in self._roles
+        self.captions = any(member.caption for member in seen) or "caption" in self._roles
+        self.labelled = any(member.label for member in seen) or "label" in self._roles
 
     def __iter__(self) -> Iterator[tuple[Source, Mapping[str, Any]]]:
         streams = map(self._sources, self._files.sources())
@@ -521,6 +521,15 @@ def _scan_remote(files: Any) -> Scan:
         return None, entries
 
     return scan
+
+
+def _kinds(facts: Iterable[Mapping[str, Any]]) -> dict[str, ColumnType]:
+    """Return the type of each column that some rows have; null, which says nothing, where there is nothing else."""
+    found: dict[str, set[ColumnType]] = {}
+    for name, value in chain.from_iterable(row.items() for row in facts):
+        if kind := type_of(value):
+            found.setdefault(name, set()).update(() if value is None else {kind})
+    return {name: merge_types(kinds or {"string"}) for name, kinds in found.items()}
 
 
 def _members(tar: Source, suffixes: Collection[str]) -> Iterator[Member]:
