@@ -125,27 +125,30 @@ def within(pieces: Sequence[Piece], start: float, end: float) -> list[Piece]:
     """Return the pieces of a range of an input. Raises Reject.
 
     Where pieces of one length follow each other, those of a range begin with it. Where they do not (scenes, a stride),
-    they are those of the whole, as far as they lie in the range. end: −1 for the end of the input. What is left over is
-    a piece if it is an eighth of one, or all there is.
+    or are found by their place alone (rows of a table), they are those of the whole, as far as they lie in the range.
+    end: −1 for the end of the input. A rest of moments is a piece if it is an eighth of one, or all there is.
     """
     if start <= 0 and end < 0:
         return list(pieces)
     longest = max(pieces, key=_length)
     length, last = _length(longest), max(piece.end for piece in pieces)
-    if last < 0 or any(piece.place for piece in pieces):
+    if last < 0:
         raise Reject("Unsupported", "a start and an end were asked for, but such a file is one whole")
     end = min(end, last) if end >= 0 else last
     if start >= end:
         raise Reject("Empty", f"nothing lies between {start:g} and {end:g}")
-    cuts = _tiled(length, start, end)
-    if not _is_tiled(pieces, length):
-        inside = [(max(piece.start, start), min(piece.end, end)) for piece in pieces]
-        inside = [(first, stop) for first, stop in inside if stop > first]
-        cuts = [cut for cut in inside if cut[1] - cut[0] >= length / SHORTEST_REST] or inside or cuts
-    return [
-        replace(longest, start=first, end=stop, bytes=max(1, round(longest.bytes * (stop - first) / length)))
-        for first, stop in cuts
-    ]
+    inside = [_cut(piece, max(piece.start, start), min(piece.end, end)) for piece in pieces]
+    inside = [piece for piece in inside if piece.end > piece.start]
+    if any(piece.place for piece in pieces):
+        return inside
+    if not _is_tiled(pieces, length) and inside:
+        return [piece for piece in inside if _length(piece) >= length / SHORTEST_REST] or inside
+    return [_cut(longest, first, stop) for first, stop in _tiled(length, start, end)]
+
+
+def _cut(piece: Piece, start: float, end: float) -> Piece:
+    """Return a piece with another range, and what that is likely to weigh."""
+    return replace(piece, start=start, end=end, bytes=max(1, round(piece.bytes * (end - start) / _length(piece))))
 
 
 def _length(piece: Piece) -> float:

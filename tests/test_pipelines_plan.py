@@ -130,7 +130,10 @@ def test_a_range_of_an_input_is_cut_like_the_whole() -> None:
     assert within(strides, 10, 20.5) == [Piece(10, 18, 800)]
     assert within(strides, 7.5, 9) == [Piece(7.5, 8, 50)]
     assert within(strides, 8.5, 9) == [Piece(8.5, 9, 50)]
-    for pieces, start, end in ((whole, 20, -1), (whole, 5, 5), ([Piece()], 1, 2), ([Piece(0, 256, place="@0")], 1, 2)):
+    blocks = [Piece(0, 256, 2560, "train", "@0"), Piece(256, 300, 440, "val", "@0")]
+    assert within(blocks, 1, 2) == [Piece(1, 2, 10, "train", "@0")]
+    assert within(blocks, 250, -1) == [Piece(250, 256, 60, "train", "@0"), blocks[1]]
+    for pieces, start, end in ((whole, 20, -1), (whole, 5, 5), ([Piece()], 1, 2)):
         with pytest.raises(Reject):
             within(pieces, start, end)
 

@@ -123,6 +123,24 @@ def test_links_are_followed_but_not_in_circles(tree: Path) -> None:
     assert {"clips/link/c.mp4", "clips/broken.mp4", "clips/run/self"} < set(found) and len(found) == 6
 
 
+def test_a_folder_below_and_a_link_to_it_count_once(tree: Path) -> None:
+    before = names(tree / "clips")
+    (tree / "clips/latest").symlink_to("run")
+    (tree / "clips/.kept").mkdir()
+    (tree / "clips/.kept/c.mp4").write_text("c")
+    (tree / "clips/shown").symlink_to(".kept")
+    assert names(tree / "clips") == sorted([*before, "clips/shown/c.mp4"])
+    assert names(tree / "clips/late*") and names(tree / "clips/latest"), "named itself it is listed"
+
+
+def test_a_glob_is_not_sought_in_the_folder_we_are_in(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tree / "album [2020]*"
+    folder.mkdir()
+    (folder / "a.mp4").write_text("a")
+    monkeypatch.chdir(folder)
+    assert names("*.mp4") == names("../album [2020]*/a.mp4") == ["album [2020]*/a.mp4"]
+
+
 def test_names_are_printable(tree: Path) -> None:
     (tree / "clips" / b"\xff.mp4".decode("utf-8", "surrogateescape")).write_text("x")
     (tree / "clips" / "a\nb\x1b.mp4").write_text("x")
@@ -386,6 +404,15 @@ def test_rejects_are_inputs_again(tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_pylist([], REJECTED), tmp_path / "none.parquet")
     with pytest.raises(Misuse, match="nothing was rejected"):
         sources(tmp_path / "none.parquet")
+
+
+def test_a_range_that_is_none_is_all(tmp_path: Path) -> None:
+    odd = [(-5.0, 10.0), (2.0, float("inf")), (float("nan"), -3.0), (float("-inf"), float("nan")), (None, None)]
+    rows = [{"path": "a.mp4", "start": start, "end": end} for start, end in odd]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "list.parquet")
+    found = sources(tmp_path / "list.parquet")
+    assert {(source.start, source.end) for source in found} == {(0.0, 10.0), (2.0, -1.0), (0.0, -1.0)}
+    assert len({source.source for source in found}) == 3
 
 
 # --- tars

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from pipelines.modality import Piece, Reject, Sample
 from pipelines.modality import table as table_module
 from pipelines.modality.table import ROWS, SUFFIXES, Options, Table, table_id
+from pipelines.plan import within
 from pipelines.statistics import merge, real
 from pipelines.tables import columnar, jsonlines, separated
 
@@ -85,6 +86,20 @@ EXPECTED = {
     "list": ["[1, 2]", None, "[]", "[3]"],
     "broken": [None, None, None, None],
 }
+
+
+def test_a_range_of_rows_is_built_alone(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "\n".join(["n,m", *(f"{n},{n}" for n in range(1000))]))
+    table = Table(Options(order="keep"))
+    pieces = within(table.probe(str(path)), 250, 600)
+    built = list(table.build(str(path), pieces))
+    assert [arrow(sample)["n"].to_pylist() for sample in built] == [
+        [float(n) for n in rows] for rows in (range(250, 256), range(256, 512), range(512, 600))
+    ]
+    mixed = Table(Options())
+    pieces = mixed.probe(str(path))
+    (again,) = mixed.build(str(path), within(pieces, pieces[1].start, pieces[1].end))
+    assert again.parts == list(mixed.build(str(path), pieces))[1].parts, "as a row of rejected.parquet names it"
 
 
 def write_stream(table: pa.Table, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import glob
+import math
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -102,15 +103,13 @@ class List:
 
     def _row(self, number: int, values: tuple[Any, ...]) -> Row:
         told = dict(zip(self.roles, values, strict=False))
-        start, end = told.get("start"), told.get("end")
         return Row(
             number,
             told["path"] or "",
             told.get("label") or "",
             told.get("caption") or "",
             told.get("group") or "",
-            0.0 if start is None or start != start else start,
-            -1.0 if end is None or end != end else end,
+            *range_of(told.get("start"), told.get("end")),
             dict(zip(self._carried.values(), values[len(self.roles) :], strict=True)),
         )
 
@@ -176,6 +175,12 @@ class List:
         elif self._suffix in DELIMITERS and kind != "string":
             name = f"nullif({name}, '')"
         return f"CAST({name} AS {SQL_TYPE[kind]})"
+
+
+def range_of(start: float | None, end: float | None) -> tuple[float, float]:
+    """Return the range that two cells of a list ask for: 0 and -1 where one is empty, negative, NaN or infinite."""
+    known = [value if value is not None and 0 <= value < math.inf else None for value in (start, end)]
+    return known[0] or 0.0, -1.0 if known[1] is None else known[1]
 
 
 def _kind(sql_type: str) -> ColumnType | None:

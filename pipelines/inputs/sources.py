@@ -29,7 +29,7 @@ from shard_tools.schema import ColumnType
 from .columns import carried_names, check_roles, decode, encode, find_roles, merge_types, printable, type_of
 from .fetch import HTTP, REMOTE, Fetcher, file_system, protocol, retried, url_path
 from .lists import SUFFIXES as LISTS
-from .lists import List, Row
+from .lists import List, Row, range_of
 from .tars import Member, read_members
 from .together import together
 
@@ -205,7 +205,7 @@ class _Files:
         if self.single:
             yield self._source(self._prefix, self.root, *self._written)
             return
-        scan = _scan_remote(file_system(f"{self.url}://")) if self.url else _scan_local
+        scan = _scan_remote(file_system(f"{self.url}://")) if self.url else _scan_local(self.root, bool(self.pattern))
         for path, below, size, stamp in walk(scan, self.root, self.pattern):
             yield self._source(f"{self._prefix}/{below}".strip("/"), path, size, stamp)
 
@@ -216,7 +216,8 @@ class _Files:
         return Source(name, path, _parent(name) if self._labels == "parent" else "", "", size, stamp=stamp)
 
     def _find_local(self, item: str) -> None:
-        path = Path(os.path.abspath(os.path.expanduser(item)))
+        given = Path(os.path.normpath(os.path.expanduser(item)))
+        path = Path(os.path.abspath(given))
         self.root, self._prefix = str(path), path.name
         if path.is_dir():
             return
@@ -224,9 +225,9 @@ class _Files:
             self.single, self._prefix = True, f"{path.parent.name}/{path.name}".lstrip("/")
             self._written = _of_file(str(path))
         elif glob.has_magic(item):
-            first = next(n for n, part in enumerate(path.parts) if glob.has_magic(part))
-            root = Path(*path.parts[:first])
-            self.root, self._prefix, self.pattern = str(root), root.name, path.parts[first:]
+            first = next(n for n, part in enumerate(given.parts) if glob.has_magic(part))  # not in the folder we are in
+            root = Path(os.path.abspath(Path(*given.parts[:first])))
+            self.root, self._prefix, self.pattern = str(root), root.name, given.parts[first:]
             if not root.is_dir():
                 raise Misuse(f"{item}: nothing matches: no folder {root}")
         else:
@@ -394,8 +395,7 @@ class _Rejected:
                 row.get("label") or (_parent(name) if self._labels == "parent" else ""),
                 row.get("group") or "",
                 size,
-                row["start"] or 0.0,
-                -1.0 if row["end"] is None else row["end"],
+                *range_of(row["start"], row["end"]),
                 offset,
                 row.get("caption") or "",
                 stamp=stamp,
@@ -429,7 +429,8 @@ def walk(scan: Scan, root: str, pattern: Sequence[str] = ()) -> Iterator[tuple[s
 
     pattern: components of a glob that a file, or a folder above it, must match; `**` stands for any number of folders.
     Hidden files and folders are left out, unless the pattern names the dot. Links are followed, but not into a folder
-    that contains them. A folder that cannot be listed is yielded itself, so that it ends among the rejects.
+    that contains them, nor (without a pattern) into one that is listed anyway. A folder that cannot be listed is
+    yielded itself, so that it ends among the rejects.
     """
     if pattern and pattern[-1] == "**":
         pattern = (*pattern, "*")  # files below, not the folder
@@ -489,20 +490,34 @@ def _within(identity: object, above: Any) -> bool:
     return False
 
 
-def _scan_local(folder: str) -> tuple[object, Iterator[Entry]]:
-    status = os.stat(folder)
-    return (status.st_dev, status.st_ino), _entries(folder)
+def _scan_local(root: str, by_pattern: bool) -> Scan:
+    """Return what lists folders below a root. by_pattern: not all that lies there is asked for."""
+    real = os.path.realpath(root)
+
+    def scan(folder: str) -> tuple[object, Iterator[Entry]]:
+        status = os.stat(folder)
+        return (status.st_dev, status.st_ino), _entries(folder, "" if by_pattern else real)
+
+    return scan
 
 
-def _entries(folder: str) -> Iterator[Entry]:
+def _entries(folder: str, listed: str) -> Iterator[Entry]:
+    """Yield what stands in a folder. listed: a folder of which everything is listed: a link that leads there is not."""
     with os.scandir(folder) as entries:
         for entry in entries:
             try:
                 is_folder = entry.is_dir()
+                if is_folder and listed and entry.is_symlink() and _is_listed(os.path.realpath(entry.path), listed):
+                    continue
                 written = UNKNOWN if is_folder else _of_status(entry.stat())
             except OSError:  # a link to nowhere or to itself
                 is_folder, written = False, UNKNOWN
             yield Entry(entry.name, entry.path, is_folder, *written)
+
+
+def _is_listed(folder: str, root: str) -> bool:
+    """Return whether a folder is listed with a root: it lies there, and not below a hidden one."""
+    return folder == root or (folder.startswith(f"{root}/") and "/." not in folder.removeprefix(root))
 
 
 def _scan_remote(files: Any) -> Scan:
