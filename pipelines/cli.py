@@ -18,6 +18,7 @@ from shard_tools.arguments import Parser, number, run, size
 from .modality import Modality, get_modality, modality_names
 
 PROG = "shard-build"
+LONGEST = 30 * 24 * 3600  # seconds
 EXAMPLES = """examples:
   shard-build --modality image --input photos/ --output data/photos --labels parent
   shard-build --modality video --input 'films/*.mkv' clips/ --output data/films --workers 8
@@ -108,7 +109,7 @@ def _parser(kind: type[Modality] | None) -> Parser:
         help="share of the inputs for the split val (0.1)",
     )
     add("--seed", type=int, default=0, help="of splits and order (0)")
-    add("--shard-size", type=size, default=256 * 10**6, metavar="BYTES", help="of a shard at most (256MB)")
+    add("--shard-size", type=size, default=256 * 10**6, metavar="BYTES", help="largest shard (256MB)")
     add(
         "--shard-samples",
         type=number(int, 1),
@@ -117,19 +118,19 @@ def _parser(kind: type[Modality] | None) -> Parser:
     )
     add(
         "--timeout",
-        type=number(float, 0.1),
+        type=number(float, 0.1, LONGEST),
         default=300.0,
         metavar="SECONDS",
-        help="that an input may take for a sample (300)",
+        help="that each sample of an input may take (300)",
     )
-    add("--memory", type=size, default=2 << 30, metavar="BYTES", help="that an input may take to decode (2GiB)")
+    add("--memory", type=size, default=2 << 30, metavar="BYTES", help="memory that decoding an input may take (2GiB)")
     add(
         "--rate",
         type=number(float, 1e-3),
         metavar="N",
         help="requests a second, of all workers, for inputs behind URLs",
     )
-    add("--retries", type=number(int, 0), default=3, metavar="N", help="of a request that fails (3)")
+    add("--retries", type=number(int, 0), default=3, metavar="N", help="how often a failed request is retried (3)")
     add("--max-rejected", metavar="N|P%", help="stop when more inputs than this are rejected")
     add("--workers", type=number(int, 1), metavar="N", help="processes that decode (as many as there are CPUs)")
     add("--ray-address", metavar="ADDRESS", help="of a running Ray cluster; without it one is started here")

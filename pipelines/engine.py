@@ -17,9 +17,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from importlib import metadata
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
+import duckdb
+import pyarrow as pa
 from pydantic import ValidationError
 from ray.exceptions import RayError, RayTaskError
 
@@ -107,12 +108,12 @@ def build(
     started = time.monotonic()
     kind = get_modality(modality) if isinstance(modality, str) else modality
     builder = kind(_parse_options(kind, options or {}), seed=seed, val_share=val, layers=layers)
-    base = Base(onto) if onto else None
-    _check(builder, inputs, base, companions)
-    target = Output(output)
-    _check_apart(inputs, target)
     limit = Limit.parse(max_rejected)
-    with scratch_folder() as scratch, _in_one_line(target.root, overwrite):
+    with _in_one_line(os.fspath(output), overwrite), scratch_folder() as scratch:
+        base = Base(onto) if onto else None
+        _check(builder, inputs, base, companions)
+        target = Output(output)
+        _check_apart(inputs, target)
         listing: Listing | None = None
         listed: Inputs | None = None
         alone: FromInputs | None = None
@@ -120,7 +121,7 @@ def build(
             listing = _open_listing(kind, inputs, labels, group, columns or {})
             listed = Inputs.sort(bar("list", " inputs", progress, stream=listing), scratch)
             samples = shard_samples or (GROUP_SAMPLES if group else SHARD_SAMPLES)
-            alone = FromInputs(listed, bool(group), seed, val, shard_size, samples)
+            alone = FromInputs(listed, bool(group), seed, float(val), int(shard_size), samples)
         planner = _planner(builder, alone, base, "group" if group else "source")
         config: dict[str, Any] = {
             "modality": kind.name,
@@ -128,18 +129,18 @@ def build(
             "layers": sorted(builder.layers),
             "labels": labels,
             "group": group or "",
-            "val": val,
-            "seed": seed,
+            "val": float(val),  # 0 and 0.0 are the same
+            "seed": int(seed),
             **planner.config,
         }
         if manifest := target.finished(make_digest(config), config, overwrite=overwrite):
             tally = Tally()
-            tally.add(target.rejections())
+            tally.add(target.rejections(scratch))
             report = _report(target, manifest, tally, started)
         else:
             versions = _versions()
             with (
-                target.writing(config, versions, listed, scratch, overwrite=overwrite),
+                target.writing(config, versions, listed, scratch, overwrite=overwrite) as check,
                 cluster(workers, ray_address, scratch) as room,
             ):
                 job = Job(
@@ -153,7 +154,7 @@ def build(
                     onto=planner.onto,
                     scratch=scratch.name,
                 )
-                run = Run(job, room.slots, progress, limit)
+                run = Run(job, room.slots, progress, limit, check)
                 if plan := target.load_plan(scratch):
                     limit.count(planner.rejections(target, scratch), plan.samples)
                 else:
@@ -172,6 +173,7 @@ def build(
                     raise Problem(
                         f"nothing built, every input was rejected: {limit.tally}; see {target.root}/rejected.parquet"
                     )
+                check()
                 target.finish(manifest, plan, chain(early, late), scratch)
                 seconds = time.monotonic() - begun  # before Ray goes, which takes a second
             report = _report(target, manifest, limit.tally, started, seconds, run)
@@ -190,13 +192,15 @@ def _in_one_line(root: str, overwrite: bool) -> Iterator[None]:
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted; {again}") from None
     except RayTaskError as error:
-        if not isinstance(error.cause, OSError | Problem):
+        if not isinstance(error.cause, OSError | Problem | RayError):
             raise  # a mistake of ours: its traceback is wanted
         raise Problem(f"{error.cause}; once this is put right, {again}") from None
     except RayError as error:
         raise Problem(f"Ray: {' '.join(str(error).split())}; {again}") from None
     except OSError as error:
         raise Problem(f"{error}; once this is put right, {again}") from None
+    except (duckdb.Error, pa.ArrowException) as error:  # a file of the build is damaged, or there is no room to sort
+        raise Problem(f"{' '.join(str(error).split())}; {again}, or --overwrite starts anew") from None
 
 
 def _open_listing(
@@ -254,11 +258,12 @@ def _parse_options(kind: type[Modality], options: Mapping[str, Any]) -> Any:
 
 
 def _check_apart(inputs: Sequence[str | os.PathLike[str]], target: Output) -> None:
-    output = Path(target.root)
-    for item in inputs if target.storage.local else ():
-        path = Path(item).absolute()
-        if path.is_dir() and (output == path or path in output.parents):
-            raise Misuse(f"--output {output}: lies inside --input {item}; give a folder outside")
+    """Raise Misuse where the output would be among its own inputs."""
+    root = os.path.realpath(target.root) if target.storage.local else target.root
+    for item in inputs:
+        folder = os.path.realpath(item) if target.storage.local and os.path.isdir(item) else os.fspath(item)
+        if f"{root}/".startswith(f"{folder.rstrip('/')}/"):
+            raise Misuse(f"--output {target.root}: lies inside --input {item}; give a folder outside")
 
 
 def _parts(builder: Modality, plan: Plan, *, overlay: bool, captions: bool) -> dict[str, Part]:

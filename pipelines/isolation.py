@@ -22,7 +22,7 @@ import time
 import traceback
 import uuid
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -35,7 +35,7 @@ import pyarrow as pa
 from shard_tools.errors import Problem
 from shard_tools.storage import Blob, Storage, in_order
 
-from .inputs.fetch import Fetcher, Place, protocol
+from .inputs.fetch import Fetcher, Place, protocol, retried
 from .inputs.sources import Source
 from .modality import Modality, Piece, Reject, Sample
 from .plan import Row, within
@@ -305,7 +305,7 @@ class _Server:
             if not source.path:
                 raise Reject("Absent", "its list names no file")
             if self.modality.one_sample and protocol(source.path):  # to fetch it twice would cost more than it tells
-                return within([Piece()], source.start, source.end)
+                return within(self.modality.expect(source.bytes), source.start, source.end)
             path = self.fetcher.local(*_place(source))
             return within(self.modality.probe(path), source.start, source.end)
         except Exception as error:
@@ -366,12 +366,23 @@ class _Server:
     def _layers(self, rows: Sequence[Row]) -> Iterator[Sample | Reject]:
         """Yield the layers of some stored samples. A row's place says where their parts lie in their shard."""
         for row in rows:
-            blob: Blob = self.blob(row.shard)
             places = json.loads(row.place)
-            parts = {part: blob[offset : offset + size] for part, (offset, size) in places["parts"].items()}
+            parts = self._stored(row, places["parts"])
             layers = self.modality.look(parts) if any(parts.values()) else {}
             named: dict[str, Any] = {f"{name}.npy": layers.get(name, b"") for name in self.modality.layers}
             yield Sample(named, tuple(places["shape"]), None)
+
+    def _stored(self, row: Row, places: Mapping[str, Sequence[int]]) -> dict[str, bytes]:
+        """Return parts of a stored sample. Raises Problem where they cannot be read, which says nothing of them."""
+
+        def read() -> dict[str, bytes]:
+            blob: Blob = self.blob(row.shard)
+            return {part: blob[offset : offset + size] for part, (offset, size) in places.items()}
+
+        try:
+            return retried(read)
+        except Reject as reject:
+            raise Problem(f"{row.path}: {reject.message}") from None
 
     def _as_reject(self, error: Exception) -> Any:
         """Return what an error says of the input; a Problem if it says nothing of the input, but stops the build."""

@@ -55,7 +55,7 @@ class Base:
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.storage = Storage(root)
-        self.root = str(Path(root).absolute()) if self.storage.local else os.fspath(root)
+        self.root = self.storage.absolute
         self.manifest = read_manifest(root)
 
     @property

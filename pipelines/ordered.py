@@ -1,5 +1,6 @@
 """Rows sorted on disk: inputs and plans may be larger than memory, so DuckDB sorts them and Parquet holds them."""
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 
 BATCH = 1 << 16  # rows
 MEMORY = "1GB"  # beyond, DuckDB goes on on disk
+THREADS = 4  # at most: each takes memory of its own, and with 16 a GB does not do for some million rows
 
 
 def write_rows(file: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> None:
@@ -26,7 +28,9 @@ def write_rows(file: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema)
 def query(scratch: Path, sql: str, **files: Path | list[Path]) -> Iterator[Iterator[pa.RecordBatch]]:
     """Give the answer of an SQL query batch by batch. In the query {name} is the table of the Parquet files given."""
     tables = {name: _table(paths if isinstance(paths, list) else [paths]) for name, paths in files.items()}
-    with duckdb.connect(config={"temp_directory": str(scratch), "memory_limit": MEMORY}) as connection:
+    config: dict[str, Any] = {"temp_directory": str(scratch), "memory_limit": MEMORY}
+    config["threads"] = min(THREADS, os.cpu_count() or 1)
+    with duckdb.connect(config=config) as connection:
         connection.execute("SET enable_progress_bar = false")  # it goes to stdout
         yield iter(connection.sql(sql.format(**tables)).to_arrow_reader(BATCH))
 

@@ -13,8 +13,9 @@ All of it goes when the manifest is written. Until then the same command goes on
 import hashlib
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,10 @@ from .lock import hold
 from .plan import Plan
 from .rejects import Rejection, read_rejected, write_rejected
 
+LOCK = f"{STATE}/lock"
 PLAN = f"{STATE}/plan.parquet"
 PROBE = f"{STATE}/probe"
+SEGMENT = re.compile(r"\d+\.parquet")
 MARKS = f"{STATE}/marks.parquet"
 OURS = ("manifest.json", "shards", "index", "README.md", "plan.parquet", "rejected.parquet")
 
@@ -62,7 +65,7 @@ class Output:
     def __init__(self, root: str | os.PathLike[str]) -> None:
         """Raises Misuse where something stands that no build of ours has made."""
         self.storage = Storage(root)
-        self.root = str(Path(root).absolute()) if self.storage.local else os.fspath(root).rstrip("/")
+        self.root = self.storage.absolute
         self.storage = Storage(self.root)
         self.name = self.root.rsplit("/", 1)[-1]
         if self.storage.local and Path(self.root).exists() and not Path(self.root).is_dir():
@@ -84,27 +87,36 @@ class Output:
         manifest = read_manifest(self.root)
         if manifest.build.digest != digest:
             raise _other(self.root, "another data set", _differences(manifest.build.config, config))
-        self.storage.remove_tree(STATE)
+        if self.storage.exists(STATE):  # it was ended before it had tidied up, or is just about to
+            with suppress(Misuse), hold(self.storage, LOCK):
+                self.storage.remove_tree(STATE)
         return manifest
 
     @contextmanager
     def writing(
         self, config: dict[str, Any], versions: dict[str, str], inputs: Inputs | None, scratch: Path, *, overwrite: bool
-    ) -> Iterator[None]:
-        """Hold the output for this build. Raises Misuse where another build writes, or another was begun."""
-        with hold(self.storage, f"{STATE}/lock"):
+    ) -> Iterator[Callable[[], None]]:
+        """Hold the output for this build. Raises Misuse where another build writes, or another was begun.
+
+        Gives what raises Problem once another build has taken it all the same.
+        """
+        with hold(self.storage, LOCK) as check:
             if overwrite:
                 self._clear()
+            if self.storage.exists("manifest.json"):
+                raise Misuse(f"{self.root}: another shard-build has just ended here; give the command again")
             marks = write_marks(inputs, scratch) if inputs else None
             if self.storage.exists(PLAN) or self.storage.names(PROBE):  # otherwise there is nothing to lose
                 self._check_same(config, versions, marks, scratch)
             else:
+                for name in ("shards", "index"):  # of a build whose removal was cut short
+                    self.storage.remove_tree(name)
                 if marks:
                     self.storage.put(marks, MARKS)
                 self.storage.write(f"{STATE}/state.json", json.dumps({"config": config, "versions": versions}).encode())
             if self.storage.local:
                 remove_leftovers(self.root)
-            yield
+            yield check
 
     def _check_same(self, config: dict[str, Any], versions: dict[str, str], marks: Path | None, scratch: Path) -> None:
         """Raise Misuse unless an earlier run built the same, of inputs that are as they were."""
@@ -121,7 +133,7 @@ class Output:
 
     def probed(self, scratch: Path) -> dict[int, Path]:
         """Return the segments of the inputs that earlier runs have probed, as local files."""
-        names = self.storage.names(PROBE)
+        names = [name for name in self.storage.names(PROBE) if SEGMENT.fullmatch(name)]  # file systems leave others
         return {int(name.split(".")[0]): self._local(f"{PROBE}/{name}", scratch / name) for name in names}
 
     def save_probed(self, number: int, file: Path) -> None:
@@ -148,10 +160,9 @@ class Output:
         shard = Shard(**data["shard"]) if data["shard"] else None
         return Record(name, shard, data["summary"], [Rejection(**rejection) for rejection in data["rejections"]])
 
-    def rejections(self) -> Iterator[Rejection]:
+    def rejections(self, scratch: Path) -> Iterator[Rejection]:
         """Yield what a finished build turned away."""
-        with self.storage.fs.open(self.storage.path("rejected.parquet"), "rb") as file:
-            yield from read_rejected(file)
+        return read_rejected(self._local("rejected.parquet", scratch / "kept-rejected.parquet"))
 
     def finish(self, manifest: Manifest, plan: Plan, rejections: Iterator[Rejection], scratch: Path) -> None:
         """Make a data set of the committed shards."""
@@ -185,7 +196,7 @@ class Output:
         """Return where a file of the data set can be read as a local one."""
         if self.storage.local:
             return Path(self.storage.path(name))
-        self.storage.fs.get_file(self.storage.path(name), str(copy))
+        self.storage.get(name, copy)
         return copy
 
     def _read_json(self, name: str) -> Any:

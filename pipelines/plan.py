@@ -82,7 +82,7 @@ PROBED = pa.schema(
 )
 
 ORDERED = """
-    WITH planned AS (SELECT * FROM {probed} WHERE error = '' OR $keep),
+    WITH planned AS (SELECT * FROM {probed} WHERE error = '' OR $keep AND "group" <> ''),
     shared AS (SELECT stem FROM (SELECT DISTINCT stem, long_stem FROM planned) GROUP BY stem HAVING count(*) > 1)
     SELECT *, stem IN (FROM shared) AS shared,
         row_number() OVER (PARTITION BY long_stem ORDER BY source, start, "end", ordinal) - 1 AS number,

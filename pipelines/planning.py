@@ -120,7 +120,7 @@ class Overlay:
 
     base: Base
     builder: Modality
-    keeps = False
+    keeps = True
 
     @property
     def onto(self) -> str:

@@ -4,7 +4,7 @@ from bisect import insort
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields
-from os import fsdecode
+from os import fsdecode, fsencode
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -102,7 +102,7 @@ def read_rejected(file: Any) -> Iterator[Rejection]:
 
 
 def _row(rejection: Rejection) -> dict[str, Any]:
-    row = asdict(rejection)
-    for name in ("path", "message"):  # a path may hold bytes that are not Unicode, Parquet may not
-        row[name] = row[name].encode("utf-8", "backslashreplace").decode()
-    return row
+    """Return a row of REJECTED: Parquet holds no bytes that are not Unicode, as a path and what is said of it may."""
+    path = fsencode(rejection.path).decode("utf-8", "backslashreplace")  # as `inputs.sources` reads it again
+    message = rejection.message.encode("utf-8", "backslashreplace").decode()
+    return {**asdict(rejection), "path": path, "message": message}

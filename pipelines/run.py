@@ -5,7 +5,7 @@ import math
 import re
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,13 +54,15 @@ class Limit:
 class Run:
     """One call of `build`.
 
-    slots: tasks on their way at most. memory: bytes that a decoding process took at most. watch: its name.
+    slots: tasks on their way at most. check: raises Problem when the output is no longer ours. memory: bytes that a
+    decoding process took at most. watch: its name.
     """
 
     job: Job
     slots: int
     progress: bool
     limit: Limit
+    check: Callable[[], None]
     memory: int = 0
     built: int = 0
     watch: str = field(default_factory=lambda: f"watch-{uuid.uuid4().hex}")
@@ -71,9 +73,13 @@ class Run:
         return total // (self.slots * CHUNKS_A_WORKER)
 
     def wait(self, running: Mapping[ray.ObjectRef, Any]) -> ray.ObjectRef:
-        """Return a task that has ended. Meanwhile say which inputs take long, and when nothing moves at all."""
+        """Return a task that has ended. Meanwhile say which inputs take long, and when nothing moves at all.
+
+        Raises Problem when the output is no longer ours.
+        """
         started, stall = time.monotonic(), self.job.stall
         while True:
+            self.check()
             ready, _ = ray.wait(list(running), timeout=stall / 2)
             now = time.monotonic()
             if now - self._looked >= stall / 2:

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 from .errors import Misuse, Problem
 
+LARGEST = 10**18  # bytes
 SIZES = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
@@ -125,6 +126,6 @@ def size(text: str) -> int:
         count = int(float(digits) * (SIZES[unit] if unit else 1))
     except (ValueError, KeyError, OverflowError):
         raise argparse.ArgumentTypeError(f"{text!r}: give bytes, or a number with KB, MB or GB") from None
-    if count < 1:
-        raise argparse.ArgumentTypeError(f"{text}: must be greater than 0")
+    if not 1 <= count < LARGEST:
+        raise argparse.ArgumentTypeError(f"{text}: must be greater than 0 and less than an exabyte")
     return count

@@ -68,6 +68,11 @@ class Storage:
             self._connect()
         return self._fs
 
+    @property
+    def absolute(self) -> str:
+        """The root as a process that works elsewhere takes it: an absolute path, or the URL."""
+        return os.path.dirname(self.path("name")) if self.local else self.root.rstrip("/")
+
     def path(self, name: str) -> str:
         """Return the path of a file as its file system takes it."""
         return f"{self._base.rstrip('/')}/{name}"
@@ -147,6 +152,11 @@ class Storage:
                 self.fs.put_file(os.fspath(path), self.path(name), max_concurrency=2)
             else:
                 self._put_and_rename(os.fspath(path), name)
+
+    def get(self, name: str, path: str | os.PathLike[str]) -> None:
+        """Copy a file to a local path. Raises OSError."""
+        with self._errors(name):
+            self.fs.get_file(self.path(name), os.fspath(path))
 
     def remove(self, name: str) -> None:
         """Remove a file; nothing to do when it is not there. Raises like `write`."""
@@ -290,9 +300,11 @@ class AtomicFile:
 
     def abort(self) -> None:
         """Remove what was written; nothing to do after a commit."""
-        self.file.close()
-        if self._partial:
-            self._partial.unlink(missing_ok=True)
+        try:
+            self.file.close()  # writes what is left, which a full disk refuses
+        finally:
+            if self._partial:
+                self._partial.unlink(missing_ok=True)
 
 
 @contextmanager

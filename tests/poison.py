@@ -5,7 +5,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +49,17 @@ class Text(Modality[Options]):
             if line == "refuse":
                 yield Reject("Refused", "as it was told")
                 continue
+            layers = {f"{name}.npy": layer for name, layer in self.look({"txt": line.encode()}).items()}
             yield Sample(
-                {"txt": line.encode(), "json": {"length": len(line)}, "long.npy": np.array([len(line) > 10], np.uint8)},
+                {"txt": line.encode(), "json": {"length": len(line)}, **layers},
                 shape=(1,),
                 summary={"letters": whole([len(line), 0.1 * len(line)])},
             )
+
+    def look(self, parts: Mapping[str, bytes]) -> dict[str, np.ndarray]:
+        if b"\0" in parts["txt"]:
+            raise Reject("Corrupt", "no text")
+        return {name: np.array([len(parts["txt"]) > 10], np.uint8) for name in self.layers}
 
     def statistics(self, summary: dict[str, Any]) -> dict[str, Any]:
         return {name: real(sums).tolist() for name, sums in summary.items()}

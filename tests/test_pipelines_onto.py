@@ -11,7 +11,7 @@ from test_pipelines_engine import rejected, same
 
 import shard_tools
 from pipelines import build
-from shard_tools.errors import Misuse
+from shard_tools.errors import Misuse, Problem
 from shard_tools.manifest import read_manifest
 from shard_tools.verify import verify
 
@@ -89,6 +89,22 @@ def test_an_overlay_has_new_layers_alone_and_zips_with_its_base(tmp_path: Path) 
     for sample in both:
         assert sample["saliency.npy"].shape == sample["regions.npy"].shape
         assert sample["saliency.npy"].any() and sample["jpg"]
+
+
+def test_an_overlay_of_a_damaged_sample_still_zips_and_one_of_a_lost_shard_stops(tmp_path: Path) -> None:
+    base = make(tmp_path / "base", write(tmp_path / "texts", range(6)), layers=[], val=0.0)
+    shard = tmp_path / "base/shards/train-000000.tar"
+    row = shard_tools.open(tmp_path / "base").index.slice(1, 1).to_pylist()[0]
+    with shard.open("r+b") as tar:
+        tar.seek(row["txt.offset"])
+        tar.write(b"\0" * row["txt.size"])
+    report = make(tmp_path / "overlay", onto=base.output, layers=["long"])
+    assert report.rejected["Corrupt"]["count"] == 1
+    both = shard_tools.open([tmp_path / "base", tmp_path / "overlay"])
+    assert [sample["long.npy"] is None for sample in both] == [number == 1 for number in range(6)]
+    shard.unlink()
+    with pytest.raises(Problem, match=r"train-000000.tar: no such file; once this is put right, the same command"):
+        make(tmp_path / "other", onto=base.output, layers=["long"])
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,20 @@ EXPECTED = {
 }
 
 
+def test_what_is_too_far_off_for_microseconds_is_missing(tmp_path: Path) -> None:
+    far = pa.table(
+        {
+            "seconds": pa.array([0, 2**60, None], pa.timestamp("s")),
+            "days": pa.array([0, 2**31 - 1, None], pa.date32()),
+            "length": pa.array([1500, 2**62, None], pa.duration("s")),
+        }
+    )
+    feather.write_feather(far, tmp_path / "a.arrow", compression="uncompressed")
+    epoch = datetime.datetime(1970, 1, 1)
+    found = read(tmp_path / "a.arrow").to_pydict()
+    assert found == {"seconds": [epoch, None, None], "days": [epoch, None, None], "length": [1500.0, None, None]}
+
+
 def test_a_range_of_rows_is_built_alone(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "\n".join(["n,m", *(f"{n},{n}" for n in range(1000))]))
     table = Table(Options(order="keep"))

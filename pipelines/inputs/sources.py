@@ -12,6 +12,7 @@ import os
 import posixpath
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path, PurePosixPath
@@ -293,7 +294,9 @@ class _Listed:
             return _checked(path), url_name(path)
         if kind := protocol(self._base):
             if kind in HTTP:
-                url = urljoin(self._base, path)
+                with suppress(ValueError):  # no URL: fetching it says so
+                    path = urljoin(self._base, path)
+                url = path
             else:
                 folder = posixpath.dirname(self._base.partition("://")[2])
                 url = f"{kind}://{posixpath.normpath(posixpath.join(folder, path))}"

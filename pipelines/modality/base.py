@@ -39,7 +39,7 @@ class Reject(Exception):  # noqa: N818 - a verdict on an input, not a failure of
 class Options(BaseModel):
     """A modality's own options; each field is a flag of shard-build, with its description as help."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,10 @@ class Modality(ABC, Generic[O]):
     @abstractmethod
     def probe(self, path: str) -> list[Piece]:
         """Return the samples an input will give, from its header alone where the format allows. Raises Reject."""
+
+    def expect(self, size: int) -> list[Piece]:
+        """Return what an input of one sample, which is not fetched to be probed, will give. size: bytes, -1 unknown."""
+        return [Piece()]
 
     @abstractmethod
     def build(self, path: str, pieces: Sequence[Piece]) -> Iterator[Sample | Reject]:

@@ -33,6 +33,7 @@ MAX_PIXELS = 178_956_970  # Pillow's own bound for a decompression bomb
 MAX_SIDE = 65_500  # of a JPEG
 MAX_ASPECT = 100  # saliency takes time and memory with the square of the longer side
 MAX_FILE_BYTES = 1 << 30
+MOST_PIXELS = 16  # in a byte of a file, about: a JPEG of half a bit a pixel is a poor one
 ORIENTATION = 0x0112
 TURNS = {
     2: Pillow.Transpose.FLIP_LEFT_RIGHT,
@@ -93,8 +94,16 @@ class Image(Modality[Options]):
         with _file(path) as stream, _open(stream, path) as picture:
             width, height = picture.size
         scale = min(1.0, self.options.size / min(width, height))
+        return [self._piece(width * height * scale**2)]
+
+    def expect(self, size: int) -> list[Piece]:
+        """Return the one sample of a picture that is not here: of 3:2, and not larger than its file may hold."""
+        pixels = 1.5 * self.options.size**2
+        return [self._piece(min(pixels, size * MOST_PIXELS) if size >= 0 else pixels)]
+
+    def _piece(self, pixels: float) -> Piece:
         bits = 2.5 if self.options.format == "jpg" else 14
-        return [Piece(bytes=int(width * height * scale**2 * bits / 8) + 8192)]
+        return Piece(bytes=int(pixels * bits / 8) + 8192)
 
     def build(self, path: str, pieces: Sequence[Piece]) -> Iterator[Sample | Reject]:
         """Yield the picture's sample. Raises Reject."""
@@ -217,7 +226,7 @@ def _decode_jpeg(stream: BinaryIO, size: int) -> _Decoded | None:
     data = stream.read()
     try:
         height, width, colours, chroma = simplejpeg.decode_jpeg_header(data)
-        if (mode := JPEG_MODES.get(colours)) is None or width * height > MAX_PIXELS:
+        if (mode := JPEG_MODES.get(colours)) is None or not _is_common(width, height):
             return None
         orientation = _orientation(data)
         # Scaling by less than 2 costs more than it saves.
@@ -225,6 +234,12 @@ def _decode_jpeg(stream: BinaryIO, size: int) -> _Decoded | None:
     except Exception:  # strict: damage that Pillow may or may not read past
         return None
     return _Decoded(rgb, width, height, mode, chroma == "444", orientation)
+
+
+def _is_common(width: int, height: int) -> bool:
+    """Return whether a picture has a size that `_open` accepts."""
+    longer, shorter = max(width, height), min(width, height)
+    return 0 < longer <= min(MAX_SIDE, MAX_ASPECT * shorter) and width * height <= MAX_PIXELS
 
 
 def _orientation(data: bytes) -> int:

@@ -28,6 +28,7 @@ from .sniff import sniff, unknown
 NEAREST = 1.0  # metres; nearer returns are the carrying car, or no return at all
 FARTHEST = np.float32(ZERO * STEP)  # metres along an axis
 MAX_POINTS = 10_000_000  # a sweep has a few hundred thousand; more is a survey
+POINTS = 100_000  # of a sweep of which nothing is known
 HEADER_BYTES = 1 << 16
 TEXT = re.compile(rb"[\t\n\r\x20-\x7e]+")
 
@@ -93,7 +94,11 @@ class Lidar(Modality[Options]):
             raise Reject("Empty", "has no points")
         if points > MAX_POINTS:
             raise Reject("TooLarge", f"{points:,} points; a sweep may have {MAX_POINTS:,}")
-        return [Piece(bytes=14 * points + 2048)]
+        return [_piece(points)]
+
+    def expect(self, size: int) -> list[Piece]:
+        """Return the one sample of a sweep that is not here: of 16 bytes a point, unless its size is not known."""
+        return [_piece(size // 16 if size >= 0 else POINTS)]
 
     def build(self, path: str, pieces: Sequence[Piece]) -> Iterator[Sample | Reject]:
         """Yield the sweep's sample. Raises Reject."""
@@ -159,6 +164,10 @@ class Lidar(Modality[Options]):
         if sensor and (self.options.sensor != "auto" or SENSORS[sensor].brightest > 1):
             white = SENSORS[sensor].brightest
         return np.clip(intensity / white, 0, 1)
+
+
+def _piece(points: int) -> Piece:
+    return Piece(bytes=14 * points + 2048)
 
 
 def _usable(points: np.ndarray) -> np.ndarray:

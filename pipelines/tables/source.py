@@ -20,6 +20,8 @@ WHOLE_BYTES = 64 << 20  # a table of at most this size is read whole
 RANGE_BYTES = 1 << 20
 MAX_COLUMNS = 10_000
 FLOAT32_MAX = float(np.finfo(np.float32).max)
+INT64_MAX = 2**63 - 1
+MICROS = {"s": 10**6, "ms": 10**3}  # in a unit of Arrow's
 PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 
 
@@ -175,15 +177,25 @@ def _convert(column: pa.Array, target: pa.DataType) -> pa.Array:
         return _convert(column.dictionary, target).take(column.indices)
     if target == NUMBER:
         if pa.types.is_duration(column.type):
-            column = pc.divide(pc.cast(pc.cast(column, pa.duration("us"), safe=False), pa.int64()), pa.scalar(1e6))
+            micros = pc.cast(_known(column), pa.duration("us"), safe=False)
+            column = pc.divide(pc.cast(micros, pa.int64()), pa.scalar(1e6))
         return pc.cast(column, NUMBER, safe=False)
     if target == TIME:
         zone = column.type.tz if pa.types.is_timestamp(column.type) else None
-        instants = pc.cast(column, pa.timestamp("us", zone), safe=False)
+        instants = pc.cast(_known(column), pa.timestamp("us", zone), safe=False)
         return pc.cast(pc.cast(instants, pa.int64()), TIME)
     if pa.types.is_nested(column.type):
         column = pa.array([None if cell is None else _json(cell) for cell in column.to_pylist()], TEXT)
     return pc.cast(column, TEXT).dictionary_encode()
+
+
+def _known(column: pa.Array) -> pa.Array:
+    """Return instants or durations with nulls for those too far off for 64 bits of microseconds."""
+    if pa.types.is_date32(column.type):
+        column = pc.cast(column, pa.date64())
+    micros = MICROS.get("ms" if pa.types.is_date64(column.type) else column.type.unit, 1)
+    ticks, most = column.view(pa.int64()), INT64_MAX // micros
+    return pc.if_else(pc.and_(pc.greater_equal(ticks, -most), pc.less_equal(ticks, most)), column, None)
 
 
 def _json(cell: Any) -> str:
