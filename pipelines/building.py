@@ -32,10 +32,10 @@ class _Shard:
 
 def build_shards(run: Run, target: Output, plan: Plan, layout: Layout) -> None:
     """Build the shards that are not committed yet."""
-    committed = target.committed()
-    for name in plan.shards:
-        if name in committed:
-            run.limit.count(target.record(name).rejections, plan.samples)
+    committed = set()
+    for record in target.committed():
+        run.limit.count(record.rejections, plan.samples)
+        committed.add(record.name)
     size = min(CHUNK_BYTES, run.share(plan.bytes))
     write = write_shard if target.storage.local else write_shard.options(num_cpus=0)  # an upload needs none
     shards: dict[str, _Shard] = {}

@@ -8,6 +8,7 @@ import sys
 import types
 import typing
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from typing import Any
 
 from pydantic.fields import FieldInfo
@@ -53,7 +54,7 @@ def build_command(argv: list[str]) -> int:
     arguments["inputs"] = [item for items in arguments.pop("input") or () for item in items]
     arguments["columns"] = dict(arguments.pop("column"))
     logging.basicConfig(format=f"{PROG}: %(message)s")
-    with logging_redirect_tqdm():
+    with logging_redirect_tqdm(), redirect_stdout(sys.stderr):  # Ray tells there of workers that were killed
         report = build(**arguments, options=options, progress=True)
     print(json.dumps(report.as_dict()) if as_json else report)
     return 0

@@ -8,6 +8,7 @@ workers, retries and restarts leave no trace in the bytes.
     writers  one task a shard: assembles its chunks in the order of the plan and commits it (`worker.write_shard`)
 """
 
+import glob
 import os
 import pickle
 import re
@@ -47,7 +48,9 @@ from .statistics import Summary, merged
 
 STALL = 30.0  # seconds
 SHARD_SAMPLES = 10_000
+LEAST_MEMORY = 256 * 10**6
 GROUP_SAMPLES = 1_000  # where a group is a key: bytes cannot cut shards then, since data sets of other parts must match
+WRITTEN = ("shards/train-000000.tar", "index/train-000000.parquet", "manifest.json", "README.md")  # in an output, say
 ENGINE_FACTS = ("source", "label", "group", "start", "end")  # what every json says
 
 
@@ -105,6 +108,8 @@ def build(
         "memory": memory, "rate": rate, "retries": retries, "max_rejected": max_rejected, "workers": workers,
         "ray_address": ray_address, "overwrite": overwrite, "progress": progress,
     }  # fmt: skip
+    if memory < LEAST_MEMORY:
+        raise Misuse(f"--memory {memory:,}: give {LEAST_MEMORY:,} bytes at least: decoders alone take about that")
     started = time.monotonic()
     kind = get_modality(modality) if isinstance(modality, str) else modality
     builder = kind(_parse_options(kind, options or {}), seed=seed, val_share=val, layers=layers)
@@ -113,12 +118,13 @@ def build(
         base = Base(onto) if onto else None
         _check(builder, inputs, base, companions)
         target = Output(output)
-        _check_apart(inputs, target)
         listing: Listing | None = None
         listed: Inputs | None = None
         alone: FromInputs | None = None
         if inputs:
             listing = _open_listing(kind, inputs, labels, group, columns or {})
+        _check_apart(inputs, onto, listing, target.root)
+        if listing:
             listed = Inputs.sort(bar("list", " inputs", progress, stream=listing), scratch)
             samples = shard_samples or (GROUP_SAMPLES if group else SHARD_SAMPLES)
             alone = FromInputs(listed, bool(group), seed, float(val), int(shard_size), samples)
@@ -160,9 +166,9 @@ def build(
                 else:
                     plan = planner.make(run, target, scratch)
                 parts = _parts(builder, plan, overlay=bool(job.onto), captions=listing is not None and listing.captions)
-                columns = dict(listing.columns) if listing else {}
+                carried = listing.columns if listing else {}
                 classes = {label: number for number, label in enumerate(plan.labels)} if "cls" in parts else {}
-                layout = Layout(sorted(parts), columns, classes, kind.facts)
+                layout = Layout(sorted(parts), carried, classes, kind.facts)
                 begun = time.monotonic()
                 build_shards(run, target, plan, layout)
                 manifest = _manifest(target, builder, plan, parts, layout, make_build(config, versions))
@@ -257,13 +263,28 @@ def _parse_options(kind: type[Modality], options: Mapping[str, Any]) -> Any:
         raise Misuse(f"{flag} {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
 
 
-def _check_apart(inputs: Sequence[str | os.PathLike[str]], target: Output) -> None:
-    """Raise Misuse where the output would be among its own inputs."""
-    root = os.path.realpath(target.root) if target.storage.local else target.root
-    for item in inputs:
-        folder = os.path.realpath(item) if target.storage.local and os.path.isdir(item) else os.fspath(item)
-        if f"{root}/".startswith(f"{folder.rstrip('/')}/"):
-            raise Misuse(f"--output {target.root}: lies inside --input {item}; give a folder outside")
+def _check_apart(
+    inputs: Sequence[str | os.PathLike[str]], onto: str | os.PathLike[str] | None, listing: Listing | None, root: str
+) -> None:
+    """Raise Misuse where what is read lies in the output, which may be overwritten, or the output in what is read."""
+    output = _real(root)
+    for flag, items in (("--input", inputs), ("--onto", [onto] if onto else [])):
+        for item in items:
+            if f"{_real(item)}/".startswith(f"{output}/"):
+                raise Misuse(f"{flag} {os.fspath(item)}: lies in --output {root}; give another output")
+    if onto and f"{output}/".startswith(f"{_real(onto)}/"):
+        raise Misuse(f"--output {root}: lies in --onto {os.fspath(onto)}; give a folder outside")
+    if listing and any(listing.lists(f"{output}/{name}") for name in WRITTEN):
+        raise Misuse(f"--output {root}: lies inside --input, which would list it, too; give a folder outside")
+
+
+def _real(item: str | os.PathLike[str]) -> str:
+    """Return a path without links, or a URL, up to where a glob begins."""
+    where = os.fspath(item)
+    if not os.path.lexists(where) and glob.has_magic(where):
+        parts = where.split("/")
+        where = "/".join(parts[: next(n for n, part in enumerate(parts) if glob.has_magic(part))])
+    return where.rstrip("/") if "://" in where else os.path.realpath(where)
 
 
 def _parts(builder: Modality, plan: Plan, *, overlay: bool, captions: bool) -> dict[str, Part]:

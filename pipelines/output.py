@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from shard_tools.errors import Misuse, Problem
+from shard_tools.index import index_name
 from shard_tools.manifest import STATE, read_manifest, write_card, write_manifest
 from shard_tools.schema import Build, Manifest, Shard
 from shard_tools.storage import Storage, atomic, remove_leftovers
@@ -84,9 +85,14 @@ class Output:
         """
         if overwrite or not self.storage.exists("manifest.json"):
             return None
-        manifest = read_manifest(self.root)
+        manifest, stands = read_manifest(self.root), self._standing()
         if manifest.build.digest != digest:
             raise _other(self.root, "another data set", _differences(manifest.build.config, config))
+        if lost := [shard.name for shard in manifest.shards if not stands(shard)]:
+            raise Problem(
+                f"{self.root}: built, but {len(lost)} of its shards are not there as they were written ({lost[0]}); "
+                "shard-tools verify says more, --overwrite builds anew"
+            )
         if self.storage.exists(STATE):  # it was ended before it had tidied up, or is just about to
             with suppress(Misuse), hold(self.storage, LOCK):
                 self.storage.remove_tree(STATE)
@@ -149,10 +155,20 @@ class Output:
         self.storage.put(file, PLAN)
         return Plan(file)
 
-    def committed(self) -> set[str]:
-        """Return the names of the shards that earlier runs of this build have committed."""
-        names = {name.removesuffix(".json") for name in self.storage.names(STATE) if name.endswith(".json")}
-        return names - {"state"}
+    def committed(self) -> Iterator[Record]:
+        """Yield the records of the shards that earlier runs of this build have committed, if they still stand there."""
+        stands = self._standing()
+        names = (name.removesuffix(".json") for name in self.storage.names(STATE) if name.endswith(".json"))
+        for record in (self.record(name) for name in names if name != "state"):
+            if not record.shard or stands(record.shard):
+                yield record
+
+    def _standing(self) -> Callable[[Shard], bool]:
+        """Return what says whether a shard stands here with its index, as large as it was written."""
+        sizes, indexes = self.storage.sizes("shards"), set(self.storage.names("index"))
+        return lambda shard: (
+            sizes.get(shard.name) == shard.bytes and index_name(shard).removeprefix("index/") in indexes
+        )
 
     def record(self, name: str) -> Record:
         """Return the record of a committed shard."""

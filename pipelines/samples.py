@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from shard_tools.errors import Problem
-from shard_tools.schema import index_schema
+from shard_tools.schema import ColumnType, index_schema
 from shard_tools.tar import encode_part, sample_members
 
+from .inputs.columns import MISSING
 from .modality import Sample
 from .plan import Row
 from .spool import Spool
@@ -30,7 +31,7 @@ class Layout:
     """
 
     parts: Sequence[str]
-    columns: Mapping[str, str]
+    columns: Mapping[str, ColumnType]
     classes: Mapping[str, int]
     facts: Mapping[str, Any]
 
@@ -63,6 +64,7 @@ class Encoder:
     def __init__(self, spool: Spool, layout: Layout) -> None:
         self.spool, self.layout = spool, layout
         self.absent = _absent(layout)
+        self._nothing = {name: MISSING[kind] for name, kind in layout.columns.items()}  # columns of a row without input
         self._schema = index_schema(layout.parts, layout.columns)
         self._begin()
 
@@ -77,7 +79,7 @@ class Encoder:
         Raises Problem for parts that are not those of the data set, and see `tar.sample_members`; what was taken before
         is then as it was.
         """
-        facts, parts = _facts(row), dict(sample.parts)
+        facts, parts = self._facts(row), dict(sample.parts)
         if "json" in parts:
             parts["json"] = {**sample.parts["json"], **facts}  # type: ignore[dict-item]
         for name in BESIDES:
@@ -92,6 +94,11 @@ class Encoder:
         self._rows.append(index)
         self._summaries.append(sample.summary if row.split == "train" else None)
 
+    def _facts(self, row: Row) -> dict[str, Any]:
+        """Return what the part json and the index say of any sample."""
+        facts = {name: getattr(row, name) for name in ("source", "label", "group", "start", "end")}
+        return {**facts, **(json.loads(row.columns) if row.columns else self._nothing)}
+
     def take(self) -> Samples:
         """Return what was taken since the last time."""
         with pa.ipc.new_stream(stream := pa.BufferOutputStream(), self._schema) as writer:
@@ -100,12 +107,6 @@ class Encoder:
         samples = Samples(self._place, size, stream.getvalue().to_pybytes(), merged(self._summaries))
         self._begin()
         return samples
-
-
-def _facts(row: Row) -> dict[str, Any]:
-    """Return what the part json and the index say of any sample."""
-    facts = {name: getattr(row, name) for name in ("source", "label", "group", "start", "end")}
-    return {**facts, **(json.loads(row.columns) if row.columns else {})}
 
 
 def _absent(layout: Layout) -> Sample:

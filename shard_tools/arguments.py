@@ -67,6 +67,8 @@ def run(
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is signal.SIG_DFL:  # nohup has SIGHUP ignored
                 signal.signal(number, signal.default_int_handler)
+    if sys.stdout is None:  # closed by who called us (>&-)
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     try:
         with needs(prog, extra) if extra else nullcontext():
             code = main(sys.argv[1:] if argv is None else argv) or 0
@@ -77,9 +79,11 @@ def run(
     except KeyboardInterrupt:
         _say(f"{prog}: interrupted")
         code = 130
-    except BrokenPipeError:  # the reader of our output left (| head): not an error, but Python would report it at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+    except OSError as error:
+        code = 0 if isinstance(error, BrokenPipeError) else 1  # the reader of our output left (| head): not an error
+        if code:
+            _say(f"{prog}: {error}")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # at its exit Python would write once more
     sys.exit(code)
 
 

@@ -108,6 +108,14 @@ class Storage:
         own = self.path(folder).rstrip("/")  # some tools put an empty object where a folder is to be seen
         return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in paths if path.rstrip("/") != own)
 
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Return the bytes of what stands in a folder, by name; nothing when there is no such folder."""
+        if not self.exists(folder):
+            return {}
+        with self._errors(folder):
+            found = self.fs.ls(self.path(folder), detail=True)
+        return {info["name"].rstrip("/").rsplit("/", 1)[-1]: int(info["size"] or 0) for info in found}
+
     def blob(self, name: str) -> Blob:
         """Return a file to read by ranges. Raises OSError when it is not there."""
         return map_file(self.path(name)) if self.local else _Remote(self, name)
@@ -274,6 +282,8 @@ class AtomicFile:
         self.file: BinaryIO
         if self._storage.local:
             self._target = Path(self._storage.path(name))
+            if self._target.exists() and not self._target.is_file() and not self._target.is_dir():
+                raise Misuse(f"{self._target}: a device or pipe, which would be replaced; give the name of a file")
             self._partial = Path(self._storage.path(f".{self._target.name}.{uuid.uuid4().hex}{PARTIAL}"))
             self._target.parent.mkdir(parents=True, exist_ok=True)
             self.file = open(self._partial, "xb")  # noqa: SIM115 - closed by commit or abort

@@ -58,7 +58,7 @@ PHOTOS = f"{IMAGE} --input photos"
         (f"{PHOTOS} --output mine", "mine: the output is not empty and holds no data set of ours"),
         (f"{PHOTOS} --output mine/letter.txt", "the output is a file"),
         (f"{PHOTOS} --output s3://", "s3://: names no bucket and no folder"),
-        (f"{PHOTOS} --output photos/out", "lies inside --input photos"),
+        (f"{PHOTOS} --output photos/out", "lies inside --input, which would list it"),
         (f"{IMAGE} --input potos --output out", "potos: no such file or folder (did you mean photos?)"),
         (f"{IMAGE} --input nothing --output out", "nothing: no files in this folder"),
         (f"{IMAGE} --input photos/*.tiff --output out", "photos/*.tiff: nothing matches"),

@@ -294,8 +294,79 @@ def test_a_folder_that_is_not_ours_is_refused(texts: Path, tmp_path: Path) -> No
             make(texts, tmp_path / "mine", overwrite=overwrite)
     with pytest.raises(Misuse, match="is a file"):
         make(texts, tmp_path / "mine/thesis.tex")
-    with pytest.raises(Misuse, match="lies inside --input"):
-        make(texts, texts / "out")
+    with pytest.raises(Misuse, match="bytes at least"):
+        make(texts, tmp_path / "out", memory=1)
+    with pytest.raises(Problem, match="File name too long"):
+        make(texts, tmp_path / ("n" * 300))
+
+
+def test_what_is_read_and_what_is_written_lie_apart(
+    texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "link").symlink_to(texts)
+    monkeypatch.chdir(texts)
+    for inputs, output in (
+        (texts, texts / "out"),
+        (tmp_path / "link", texts / "out"),
+        (texts, tmp_path / "link/out"),
+        ("..", "out"),
+        (texts / "*", texts / "out"),
+        (texts / "**", texts / "out"),
+    ):
+        with pytest.raises(Misuse, match="lies inside --input"):
+            make(inputs, output)
+    make("kind0/*.txt", "kind0/out", val=0.0)
+    for inputs, output, onto in (
+        ("kind0/out/rejected.parquet", "kind0/out", None),
+        ("kind0/out/shards/*.tar", "kind0/out", None),
+        (texts, "kind0/out", "kind0/out"),
+        (texts, "kind0/out/more", "kind0/out"),
+    ):
+        with pytest.raises(Misuse, match=r"lies in --(output|onto) .*kind0/out"):
+            make(inputs, output, onto=onto, overwrite=True)
+    assert verify("kind0/out") == []
+
+
+def test_a_build_that_was_ended_while_it_removed_an_old_one_leaves_nothing_of_it(texts: Path, tmp_path: Path) -> None:
+    make(texts, tmp_path / "a")
+    (tmp_path / "a/manifest.json").unlink()
+    (tmp_path / "a/.build").mkdir()
+    make(texts, tmp_path / "a", shard_samples=50)
+    make(texts, tmp_path / "b", shard_samples=50)
+    assert same(tmp_path / "a", tmp_path / "b")
+
+
+def test_a_finished_set_without_a_shard_is_not_taken_for_whole(texts: Path, tmp_path: Path) -> None:
+    make(texts, tmp_path / "a")
+    shard = next((tmp_path / "a/shards").iterdir())
+    shard.write_bytes(shard.read_bytes()[:-512])
+    with pytest.raises(Problem, match=rf"1 of its shards are not there as they were written \({shard.name}\)"):
+        make(texts, tmp_path / "a")
+    make(texts, tmp_path / "a", overwrite=True)
+    assert verify(tmp_path / "a") == []
+
+
+def test_the_same_asked_for_in_other_words_is_the_same(texts: Path, tmp_path: Path) -> None:
+    make(texts, f"file://{tmp_path}/a", val=0)
+    assert make(texts, tmp_path / "a", val=0.0).built == 0
+
+
+def test_rejects_of_any_name_are_built_later(tmp_path: Path) -> None:
+    odd = tmp_path / "in" / os.fsdecode(b"caf\xe9.txt")
+    odd.parent.mkdir()
+    odd.write_text("refuse")
+    (tmp_path / "in/good.txt").write_text("good")
+    make(tmp_path / "in", tmp_path / "a")
+    odd.write_text("accepted")
+    assert make(tmp_path / "a/rejected.parquet", tmp_path / "b").built == 1
+
+
+def test_a_row_without_a_path_and_group_is_a_reject_alone(texts: Path, tmp_path: Path) -> None:
+    (texts / "list.csv").write_text("path,group,time\nkind0/file 0.txt,t1,0.5\n,t2,1.5\n,,2.5\n")
+    make(texts / "list.csv", tmp_path / "a", group=".", val=0.0)
+    planned = pq.read_table(tmp_path / "a/plan.parquet").to_pylist()
+    assert {row["group"] for row in planned} == {"t1", "t2"} and len(planned) == 2
+    assert [where.rsplit("/")[-1] for where in rejected(tmp_path / "a")] == ["list.csv#row-2:0", "list.csv#row-3:0"]
 
 
 def test_the_second_of_two_builders_is_refused(texts: Path, tmp_path: Path) -> None:
@@ -338,9 +409,13 @@ def test_a_stopped_build_goes_on_and_gives_the_same_bytes(texts: Path, tmp_path:
     assert committed and not (tmp_path / "a/manifest.json").exists()
     first = tmp_path / "a/shards" / committed[0].with_suffix(".tar").name
     before = first.stat().st_mtime_ns
+    if stop is signal.SIGINT:  # what is not there as it was written is built again
+        first.unlink()
+    elif stop is signal.SIGTERM:
+        (tmp_path / "a/index" / committed[0].with_suffix(".parquet").name).unlink()
     report = make(texts, tmp_path / "a", options={"pause": 0.25})
-    assert 0 < report.built < 30
-    assert first.stat().st_mtime_ns == before
+    assert 0 < report.built < 30 or stop is not signal.SIGKILL
+    assert (first.stat().st_mtime_ns == before) == (stop is signal.SIGKILL)
     make(texts, tmp_path / "b", options={"pause": 0.25})
     assert same(tmp_path / "a", tmp_path / "b")
 
@@ -372,6 +447,20 @@ def test_an_unfinished_build_refuses_inputs_that_are_not_as_they_were(texts: Pat
     )
     make(texts, tmp_path / "a", overwrite=True)
     assert not (tmp_path / "a/.build").exists() and verify(tmp_path / "a") == []
+
+
+@pytest.mark.parametrize("damaged", ["plan.parquet", "probe/000000.parquet"])
+def test_a_damaged_file_of_an_unfinished_build_is_said_in_one_line(texts: Path, tmp_path: Path, damaged: str) -> None:
+    (texts / "kind0/bad.txt").write_text("refuse")
+    with pytest.raises(Problem):
+        make(texts, tmp_path / "a", max_rejected="0")
+    (tmp_path / "a/.build/probe/.nfs0001").write_bytes(b"")
+    file = tmp_path / "a/.build" / damaged
+    file.write_bytes(file.read_bytes()[:20])
+    with pytest.raises(Problem, match="or --overwrite starts anew"):
+        make(texts, tmp_path / "a")
+    make(texts, tmp_path / "a", overwrite=True)
+    assert verify(tmp_path / "a") == []
 
 
 @dataclass

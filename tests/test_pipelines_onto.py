@@ -69,6 +69,18 @@ def test_onto_a_set_with_more_instants_what_is_missing_is_absent(tmp_path: Path)
     assert verify(tmp_path / "b") == []
 
 
+def test_absent_samples_have_the_columns_of_lists_empty(tmp_path: Path) -> None:
+    texts = write(tmp_path / "texts", range(6))
+    make(tmp_path / "a", texts, group=INSTANT)
+    listed = ["path,group,time,lens", "01.txt,01,0.5,wide", *(f",{number:02d},{number}.5,wide" for number in (2, 3))]
+    (texts / "list.csv").write_text("\n".join(listed))
+    make(tmp_path / "b", texts / "list.csv", group=".", onto=tmp_path / "a")
+    found = {sample["json"]["group"]: sample["json"] for sample in shard_tools.open(tmp_path / "b")}
+    assert len(found) == 6 and verify(tmp_path / "b") == []
+    assert (found["01"]["time"], found["01"]["lens"]) == (0.5, "wide")
+    assert (found["05"]["time"], found["05"]["lens"]) == (-1.0, "")
+
+
 def test_an_overlay_has_new_layers_alone_and_zips_with_its_base(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     (tmp_path / "photos").mkdir()

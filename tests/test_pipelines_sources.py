@@ -406,6 +406,20 @@ def test_rejects_are_inputs_again(tmp_path: Path) -> None:
         sources(tmp_path / "none.parquet")
 
 
+def test_lists_as_others_write_them(tmp_path: Path) -> None:
+    (tmp_path / "pandas.csv").write_text(",path,shard,\n0,a.mp4,s,\n1,b.mp4,t,\n")
+    listing = open_listing([tmp_path / "pandas.csv"], suffixes=SUFFIXES)
+    assert listing.columns == {"column_0": "int64", "column_3": "string", "given_shard": "string"}
+    assert [values(source) for source in listing][1] == {"column_0": 1, "column_3": "", "given_shard": "t"}
+    (tmp_path / "twice.csv").write_text("path,Label,label\na.mp4,b,c\n")
+    with pytest.raises(Misuse, match="two columns are called 'Label' and 'label'"):
+        sources(tmp_path / "twice.csv")
+    nested = {"path": ["a.mp4"], "words": [["a", "b c"]], "more": [{"n": 1, "s": None}]}
+    pq.write_table(pa.table(nested), tmp_path / "nested.parquet")
+    (found,) = sources(tmp_path / "nested.parquet")
+    assert values(found) == {"words": '["a","b c"]', "more": '{"n":1,"s":null}'}
+
+
 def test_a_range_that_is_none_is_all(tmp_path: Path) -> None:
     odd = [(-5.0, 10.0), (2.0, float("inf")), (float("nan"), -3.0), (float("-inf"), float("nan")), (None, None)]
     rows = [{"path": "a.mp4", "start": start, "end": end} for start, end in odd]
@@ -816,7 +830,15 @@ def test_no_list_reaches_files_by_url(tmp_path: Path, path: str) -> None:
 
 
 def test_a_list_on_the_web_reaches_only_the_web(web: str) -> None:
-    rows = ["/etc/passwd", "file:///etc/passwd", "file:/etc/passwd", "../../../etc/passwd", "b.jpg", "//host/c.jpg"]
+    rows = [
+        "/etc/passwd",
+        "file:///etc/passwd",
+        "file:/etc/passwd",
+        "../../../etc/passwd",
+        "b.jpg",
+        "//host/c.jpg",
+        "//[x",
+    ]
     Web.files["/lists/l.csv"] = ("path\n" + "\n".join(rows) + "\n").encode()
     found = {source.path for source in sources(f"{web}/lists/l.csv?v=1")}
     there = {f"{web}/etc/passwd", f"{web}/lists/b.jpg"}  # ../ ends at the host

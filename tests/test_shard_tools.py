@@ -2,8 +2,10 @@
 
 import contextlib
 import io
+import os
 import pickle
 import re
+import resource
 import subprocess
 import sys
 import tarfile
@@ -21,9 +23,10 @@ from hypothesis.extra.numpy import array_shapes, arrays, scalar_dtypes
 from shard_data import PARTS, make_dataset, make_samples
 
 import shard_tools
+from shard_tools.errors import Misuse
 from shard_tools.manifest import read_manifest, write_card, write_manifest
 from shard_tools.schema import Manifest, index_schema
-from shard_tools.storage import remove_leftovers
+from shard_tools.storage import atomic, remove_leftovers
 from shard_tools.tar import END, decode_part, encode_part, member, sample_members, split_name
 from shard_tools.verify import verify
 from shard_tools.writer import ShardWriter
@@ -47,6 +50,21 @@ def write(root: Path, name: str = "train-000000") -> ShardWriter:
     for key in ("a-0", "b_1"):
         writer.add(key, ENCODED, {"key": key, **ROW})
     return writer
+
+
+def test_a_full_disk_and_a_pipe_leave_things_as_they_were(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(Misuse, match="a device or pipe"), atomic(tmp_path, "pipe"):
+        pass
+    assert (tmp_path / "pipe").is_fifo()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"), atomic(tmp_path, "file") as file:
+            file.write(bytes(1500))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
 
 
 def test_golden_bytes(tmp_path: Path) -> None:

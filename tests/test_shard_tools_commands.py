@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -139,6 +140,15 @@ def test_ls_stops_when_its_reader_does(root: Path) -> None:
     assert done.stdout.startswith(KEYS[0]) and done.stderr == ""
 
 
+@pytest.mark.parametrize("command", ["ls", "inspect", "stats", "verify", "cat"])
+def test_an_output_that_takes_nothing_is_no_traceback(root: Path, command: str) -> None:
+    words = [sys.executable, "-m", "shard_tools.cli", command, str(root), *([KEYS[0]] if command == "cat" else [])]
+    for redirection, code, says in (("| true", 0, ""), (">&-", 0, ""), ("> /dev/full", 1, "No space left on device")):
+        line = f"set -o pipefail; {shlex.join(words)} {redirection}"
+        ended = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+        assert ended.returncode == code and says in ended.stderr and len(ended.stderr.splitlines()) == bool(says)
+
+
 def test_names_of_others_cannot_steer_a_terminal(tmp_path: Path) -> None:
     root = small(tmp_path / "d", [("a", "train", "g", b"1")], source="\x1b[2Jx\ty\n")
     assert done("ls", root).out.splitlines() == ["a\ttrain\ttrain-000000\t1\tl\t\\x1b[2Jx\\ty\\n"]
@@ -161,7 +171,6 @@ def test_cat(root: Path, tmp_path: Path) -> None:
     assert done("cat", root, KEYS[0], "--part", "jpg").raw == raw["jpg"]
     done("cat", root, KEYS[0], "--part", "jpg", "--out", tmp_path / "a.jpg")
     assert (tmp_path / "a.jpg").read_bytes() == raw["jpg"]
-    (tmp_path / "all").mkdir()
     done("cat", root, KEYS[0], "--out", tmp_path / "all")
     assert files(tmp_path / "all") == {f"{KEYS[0]}.{part}": data for part, data in raw.items()}
 
@@ -171,7 +180,7 @@ def test_cat(root: Path, tmp_path: Path) -> None:
     [
         (["cat_0-000000000"], "did you mean cat_0-0000000000?"),
         ([KEYS[0], "--part", "jpgg"], "did you mean jpg?"),
-        ([KEYS[0], "--out", "nowhere"], "not a folder"),
+        ([KEYS[0], "--out", __file__], "no folder (File exists)"),
         ([KEYS[0], "--part", "jpg", "--out", "no/where"], "not in a folder"),
     ],
 )

@@ -23,7 +23,8 @@ ROLES = {  # what we call a column → the names it is found by, the first that 
     "end": ("end", "end_time"),
 }
 MISSING: dict[ColumnType, Any] = {"string": "", "int64": -1, "float64": -1.0, "bool": False}
-TAKEN = frozenset({"source", "key", "split", "shape", *ROLES} - {"path"})  # by us: in the part json or in the index
+# By us: in the part json, in the index, or in a condition of shard-tools.
+TAKEN = frozenset({"source", "key", "split", "shape", "shard", *ROLES} - {"path"})
 CLASH = "given_"  # goes before the name of a column that is taken
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")

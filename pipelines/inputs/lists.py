@@ -3,6 +3,7 @@
 import csv
 import glob
 import math
+import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ KINDS: dict[str, ColumnType] = {
     **dict.fromkeys(("FLOAT", "DOUBLE"), "float64"),
     "BOOLEAN": "bool",
 }
+NESTED = re.compile(r"\]$|^(STRUCT|MAP|UNION)\(")
 SQL_TYPE = {"string": "VARCHAR", "int64": "BIGINT", "float64": "DOUBLE", "bool": "BOOLEAN"}
 
 
@@ -67,6 +69,7 @@ class List:
         self._path = path
         self._suffix = suffix
         self._empty: set[str] = set()  # columns without any value
+        self._nested: set[str] = set()  # columns of lists and objects, which become JSON
         with self._database() as database:
             theirs = self._types(database)
         self.roles = find_roles(list(theirs), column_names, name)
@@ -151,8 +154,10 @@ class List:
             names = next(csv.reader(lines, delimiter=DELIMITERS[self._suffix]), [])
         if not any(names):
             raise Misuse(f"{self.name}: no header line with the names of the columns")
-        if twice := [name for name in names if names.count(name) > 1]:
-            raise Misuse(f"{self.name}: two columns are called {twice[0]!r}")
+        names = [name or f"column_{number}" for number, name in enumerate(names)]  # pandas leaves its index unnamed
+        folded = [name.lower() for name in names]
+        if twice := [name for name in names if folded.count(name.lower()) > 1]:
+            raise Misuse(f"{self.name}: two columns are called {twice[0]!r} and {twice[1]!r}")
         return names
 
     def _types(self, database: duckdb.DuckDBPyConnection) -> dict[str, ColumnType | None]:
@@ -160,6 +165,7 @@ class List:
         described = database.execute(f"DESCRIBE SELECT * FROM {self._table}", [self._pattern]).fetchall()
         types = {name: type_ for name, type_, *_ in described}
         if self._suffix == ".parquet":
+            self._nested = {name for name, type_ in types.items() if NESTED.search(type_)}
             return {name: _kind(type_) for name, type_ in types.items()}
         kind = CSV_KIND if self._suffix in DELIMITERS else JSON_KIND
         kinds = ", ".join(f"list(DISTINCT {kind.format(_quoted(name))})" for name in types)
@@ -172,6 +178,8 @@ class List:
         name = _quoted(column)
         if self._suffix in (".jsonl", ".ndjson"):  # the text of a string, the JSON of anything else
             name = f"({name} ->> '$')"
+        elif column in self._nested:
+            name = f"to_json({name})"
         elif self._suffix in DELIMITERS and kind != "string":
             name = f"nullif({name}, '')"
         return f"CAST({name} AS {SQL_TYPE[kind]})"

@@ -79,6 +79,7 @@ class _Input(Protocol):
     labelled: bool
 
     def __iter__(self) -> Iterator[tuple[Source, Mapping[str, Any]]]: ...
+    def lists(self, path: str) -> bool: ...
 
 
 class Listing:
@@ -110,6 +111,10 @@ class Listing:
                 )
             if empty:
                 raise Misuse(item.nothing)
+
+    def lists(self, path: str) -> bool:
+        """Return whether a folder or glob among the inputs would list this file, or object, if it stood there."""
+        return any(item.lists(path) for item in self._inputs)
 
     def _group_of(self, source: Source) -> str:
         if not source.path:
@@ -210,6 +215,17 @@ class _Files:
         for path, below, size, stamp in walk(scan, self.root, self.pattern):
             yield self._source(f"{self._prefix}/{below}".strip("/"), path, size, stamp)
 
+    def lists(self, path: str) -> bool:
+        """Return whether a file would be among them if it stood at a path without links, or a URL."""
+        root = f"{self.url}://{self.root}" if self.url else os.path.realpath(self.root)
+        if self.single or not path.startswith(f"{root}/"):
+            return False
+        pattern = _of_files(self.pattern)
+        reached = _places({0}, pattern)
+        for name in path.removeprefix(f"{root}/").split("/"):
+            reached = _below(reached, pattern, name)
+        return len(pattern) in reached
+
     def _source(self, name: str, path: str, size: int, stamp: str) -> Source:
         name = printable(name)
         if self.url and protocol(path) != self.url:
@@ -278,6 +294,10 @@ class _Listed:
         for row in self._list.rows():
             yield self._source(row), row.values
 
+    def lists(self, path: str) -> bool:
+        """Return False: what it names is written in it."""
+        return False
+
     def _source(self, row: Row) -> Source:
         path, name = self._place(row.path) if row.path else ("", f"{self._name}#row-{row.number}")
         name = printable(name)
@@ -294,9 +314,9 @@ class _Listed:
             return _checked(path), url_name(path)
         if kind := protocol(self._base):
             if kind in HTTP:
-                with suppress(ValueError):  # no URL: fetching it says so
-                    path = urljoin(self._base, path)
-                url = path
+                url = ""
+                with suppress(ValueError):  # what is no URL is turned away, as what is not on the web
+                    url = urljoin(self._base, path)
             else:
                 folder = posixpath.dirname(self._base.partition("://")[2])
                 url = f"{kind}://{posixpath.normpath(posixpath.join(folder, path))}"
@@ -336,6 +356,10 @@ class _Tars:
     def __iter__(self) -> Iterator[tuple[Source, Mapping[str, Any]]]:
         streams = map(self._sources, self._files.sources())
         return together(streams, TARS) if self._files.url else chain.from_iterable(streams)
+
+    def lists(self, path: str) -> bool:
+        """Return whether a file would be among the tars."""
+        return self._files.lists(path)
 
     def _sources(self, tar: Source) -> Iterator[tuple[Source, Mapping[str, Any]]]:
         for member in _members(tar, self._suffixes):
@@ -405,6 +429,10 @@ class _Rejected:
             )
             yield source, decode(row.get("columns") or "")
 
+    def lists(self, path: str) -> bool:
+        """Return False: what it names is written in it."""
+        return False
+
     def _rows(self) -> Iterator[dict[str, Any]]:
         try:
             with pq.ParquetFile(self._path) as file:
@@ -435,8 +463,7 @@ def walk(scan: Scan, root: str, pattern: Sequence[str] = ()) -> Iterator[tuple[s
     that contains them, nor (without a pattern) into one that is listed anyway. A folder that cannot be listed is
     yielded itself, so that it ends among the rejects.
     """
-    if pattern and pattern[-1] == "**":
-        pattern = (*pattern, "*")  # files below, not the folder
+    pattern = _of_files(pattern)
     everything = len(pattern)
     # Folders still to be read: path, path below root, places in the pattern, and the folders that contain it.
     pending: list[tuple[str, str, frozenset[int], Any]] = [(root, "", _places({0}, pattern), None)]
@@ -447,11 +474,7 @@ def walk(scan: Scan, root: str, pattern: Sequence[str] = ()) -> Iterator[tuple[s
             if _within(identity, above):
                 continue
             for entry in entries:
-                if everything in places:
-                    reached = places if not entry.name.startswith(".") else frozenset()
-                else:
-                    reached = _advance(places, pattern, entry.name)
-                if not reached:
+                if not (reached := _below(places, pattern, entry.name)):
                     continue
                 path = f"{below}/{entry.name}" if below else entry.name
                 if entry.folder:
@@ -460,6 +483,18 @@ def walk(scan: Scan, root: str, pattern: Sequence[str] = ()) -> Iterator[tuple[s
                     yield entry.path, path, entry.size, entry.stamp
         except OSError:
             yield folder, below, *UNKNOWN
+
+
+def _of_files(pattern: Sequence[str]) -> Sequence[str]:
+    """Return a pattern of files: a last `**` stands for those below, not for folders."""
+    return (*pattern, "*") if pattern and pattern[-1] == "**" else pattern
+
+
+def _below(places: frozenset[int], pattern: Sequence[str], name: str) -> frozenset[int]:
+    """Return the places in the pattern after an entry of this name; none where it does not match."""
+    if len(pattern) in places:  # a folder above it matched
+        return places if not name.startswith(".") else frozenset()
+    return _advance(places, pattern, name)
 
 
 def _advance(places: frozenset[int], pattern: Sequence[str], name: str) -> frozenset[int]:

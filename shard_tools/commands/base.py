@@ -4,14 +4,14 @@ import argparse
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from rich.console import Console
+from rich import console
 from rich.table import Table
 from rich.text import Text
 from tqdm import tqdm
 
 from ..words import printable, say_bytes
 
-__all__ = ["Command", "add_dataset", "add_json", "byte_bar", "print_table", "printable", "say_bytes"]
+__all__ = ["Command", "Console", "add_dataset", "add_json", "byte_bar", "print_table", "printable", "say_bytes"]
 
 ROWS = 12  # of a long list people are shown no more; --json has all
 
@@ -26,6 +26,14 @@ class Command(NamedTuple):
     examples: str
     arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
+
+
+class Console(console.Console):
+    """Rich's, with a reader that has gone (| head) left to `arguments.run`, as print does."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise BrokenPipeError."""
+        raise BrokenPipeError
 
 
 def add_dataset(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from rich.console import Console
 from rich.text import Text
 
 from ..arguments import nearest
@@ -16,7 +15,7 @@ from ..errors import Misuse, Problem
 from ..reader import Dataset
 from ..storage import atomic
 from ..tar import PART, check_key, decode_part
-from .base import Command, add_dataset, add_json, print_table, printable, say_bytes
+from .base import Command, Console, add_dataset, add_json, print_table, printable, say_bytes
 
 CANDIDATES = 20_000  # keys that a misspelt one is compared with
 
@@ -27,7 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("key", metavar="KEY", help="of the sample, see ls")
     parser.add_argument("--part", metavar="NAME", help="print the bytes of this part as they are stored")
     parser.add_argument(
-        "--out", metavar="FILE|FOLDER", help="write the part to this file, or every part into this folder that exists"
+        "--out", metavar="FILE|FOLDER", help="write the part to this file, or every part into this folder"
     )
     add_json(parser)
 
@@ -67,8 +66,11 @@ def _find(data: Dataset, key: str) -> int:
 def _save(args: argparse.Namespace, raw: dict[str, bytes]) -> int:
     """Write one part to a file, or parts into a folder as KEY.PART, and say where."""
     out, written = Path(args.out), []
-    if not out.is_dir() and args.part is None:
-        raise Misuse(f"--out {out}: not a folder that exists; make it, or choose one --part for a file")
+    if args.part is None:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Misuse(f"--out {out}: no folder ({error.strerror}); choose one --part for a file") from None
     if not out.is_dir() and not out.parent.is_dir():
         raise Misuse(f"--out {out}: not in a folder that exists")
     for part, content in raw.items():

@@ -3,12 +3,11 @@
 import argparse
 import json
 
-from rich.console import Console
 from rich.text import Text
 
 from ..inspect import summary
 from ..words import say_count
-from .base import Command, add_dataset, add_json, print_table, printable, say_bytes
+from .base import Command, Console, add_dataset, add_json, print_table, printable, say_bytes
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

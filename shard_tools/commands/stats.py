@@ -4,7 +4,6 @@ import argparse
 import json
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 from tqdm import tqdm
 
@@ -12,7 +11,7 @@ from ..arguments import number
 from ..manifest import read_manifest
 from ..stats import stats, write_page
 from ..words import printable, say_count, say_number
-from .base import Command, add_dataset, add_json, print_table
+from .base import Command, Console, add_dataset, add_json, print_table
 
 BAR = 40  # characters
 ROWS = " ▏▎▍▌▋▊▉"
