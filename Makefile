@@ -1,9 +1,9 @@
 # make demo [DATA=FOLDER] [OUT=out/demo]    sample files, five builds, one training run, a report
 # make test                                 everything the continuous integration runs
 # make faults [KILLS=50]                    kill builds at random moments and compare what comes of them
-# make fuzz                                 a million damaged inputs for every parser of ours
-# make bench [DATA=FOLDER]                  the builders beside the bare codecs and other people's builders
-# All make their own environment in .venv; they need Python 3.11 or 3.12 and nothing else.
+# make fuzz                                 a million damaged inputs and more, for all parsers of ours
+# make bench DATA=FOLDER                    the builders beside the bare codecs and other people's builders
+# All make their own environment in .venv; they need Linux on x86-64, Python 3.11 or 3.12 with its venv, and the network.
 
 PYTHON ?= python3
 OUT ?= out/demo

@@ -19,7 +19,7 @@ ENVIRONMENT = {"PYTHONHASHSEED": "0", "NUMBA_DISABLE_JIT": "1"}  # to be determi
 NAMES = [module.name for module in pkgutil.iter_modules(targets.__path__)]
 EXAMPLES = """examples:
   python -m fuzz                               every target
-  python -m fuzz tar lidar_pcd --runs 1000000
+  python -m fuzz tar lidar --runs 1000000
   python -m fuzz tar --replay fuzz/crashes/tar-crash-0123…"""
 
 
@@ -36,7 +36,7 @@ class Result:
 def main() -> int:
     """Run the command line; return 1 when anything was found."""
     parser = argparse.ArgumentParser(
-        prog="fuzz", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m fuzz", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(NAMES)} (all)")
     parser.add_argument(
