@@ -33,6 +33,9 @@ from pipelines.modality import get_modality
 from shard_tools.arguments import Parser, run
 from shard_tools.errors import Problem
 
+EXAMPLES = """examples:
+  python -m benchmarks.build --data files/
+  python -m benchmarks.build --data files/ --peers .cache/peers --only image 'video, every frame' --rounds 3"""
 SHARD_SIZE = "64MB"  # so that a short run has several, as a long one has
 COLUMNS = (
     "files", "unit", "a second", "MB/s", "bare calls", "of bare", "of script", "layers", "1 → 2", "memory", "start-up",
@@ -201,7 +204,7 @@ def _ratio(a: list[float], b: list[float]) -> float:
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="python -m benchmarks.build", description=__doc__)
+    parser = Parser(prog="python -m benchmarks.build", description=__doc__, epilog=EXAMPLES)
     add = parser.add_argument
     data = os.environ.get("MMMASK_REAL_DATA")
     add(

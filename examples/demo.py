@@ -17,10 +17,14 @@ from shard_tools.errors import Misuse, Problem
 MODALITIES = ("image", "video", "lidar", "audio", "table")
 SOURCE = "demo.json"  # names the files the folder was made from
 
+EXAMPLES = """examples:
+  python -m examples.demo --output out/demo
+  python -m examples.demo --output out/mine --data files/"""
+
 
 def make_parser() -> Parser:
     """Return the parser."""
-    parser = Parser(prog="python -m examples.demo", description=__doc__)
+    parser = Parser(prog="python -m examples.demo", description=__doc__, epilog=EXAMPLES)
     parser.add_argument(
         "--data", metavar="FOLDER", help="FOLDER/{image,video,lidar,audio,table} in place of sample files"
     )

@@ -36,7 +36,10 @@ class Result:
 def main() -> int:
     """Run the command line; return 1 when anything was found."""
     parser = argparse.ArgumentParser(
-        prog="python -m fuzz", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m fuzz",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(NAMES)} (all)")
     parser.add_argument(

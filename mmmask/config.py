@@ -74,7 +74,7 @@ class OptimConfig(Section):
 
 
 class RunConfig(Section):
-    """What changes speed and watching, never the result."""
+    """What changes speed and watching, never the result, but for the rounding of another precision."""
 
     workers: int = Field(1, ge=0, description="loader processes a rank")
     log_every: int = Field(10, gt=0, description="steps between two lines of metrics.jsonl")

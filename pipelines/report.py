@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from shard_tools.words import say_count
+from shard_tools.words import say_bytes, say_count
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Report:
         total = sum(self.samples.values())
         splits = ", ".join(f"{split} {count:,}" for split, count in self.samples.items())
         counts = f"{say_count(total, 'sample')} ({splits}) in {say_count(self.shards, 'shard')}"
-        lines = [f"{self.output}: {counts}, {self.bytes / 1e6:,.1f} MB"]
+        lines = [f"{self.output}: {counts}, {say_bytes(self.bytes)}"]
         if self.built:
             speed = f"{self.build_seconds:.1f} s, {self.rate:,.1f} a second"
             lines.append(f"built {self.built:,} in {speed}; {self.seconds:.1f} s in all")

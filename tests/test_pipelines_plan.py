@@ -154,10 +154,16 @@ def test_inputs_are_sorted_and_each_counts_once(tmp_path: Path) -> None:
     assert Inputs.sort(listed[:1], tmp_path).sha256 != inputs.sha256
 
 
-def test_an_input_that_lists_tell_of_differently_is_the_same_whichever_comes_first(tmp_path: Path) -> None:
+def test_an_input_that_lists_tell_of_differently_is_the_same_whichever_comes_first(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     told = [Source("a.jpg", "/a.jpg", group=group, bytes=size) for group, size in (("zzz", 5), ("aaa", 5), ("aaa", 6))]
     found = [Inputs.sort(order, tmp_path) for order in itertools.permutations(told)]
     assert len({inputs.sha256 for inputs in found}) == 1 and found[0].count == 1
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 6 and said[0].startswith("1 of the inputs come twice with other labels") and "a.jpg" in said[0]
+    caplog.clear()
+    assert Inputs.sort([told[0], told[0]], tmp_path).count == 1 and not caplog.records
 
 
 def test_what_comes_twice_by_name_counts_once_on_the_web_and_in_a_tar(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The inputs of a build, listed once, sorted on disk: ten million of them take no more memory than ten."""
 
 import hashlib
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -37,6 +38,8 @@ SCHEMA = pa.schema(
 DIGESTED = ("source", "label", "group", "bytes", "start", "end", "caption", "columns")
 FILE = "inputs.parquet"
 
+log = logging.getLogger("shard-build")
+
 # A file that is reached by way of two inputs, one inside the other, counts once, and so does a URL or a member of a tar
 # that comes twice by name: of equal ones the first in order is kept.
 UNIQUE = """
@@ -48,6 +51,11 @@ UNIQUE = """
             PARTITION BY source, start, "end", CASE WHEN "offset" < 0 THEN ''::BLOB ELSE path END
             ORDER BY path, "offset", label, "group", caption, columns, bytes, stamp) = 1)
     ORDER BY source, start, "end", path, "offset", label, "group", caption, columns
+"""
+TOLD = """
+    SELECT count(*) AS files, min(source) AS one FROM (
+        SELECT min(source) AS source FROM {listed} WHERE path <> '' GROUP BY path, "offset", start, "end"
+        HAVING count(DISTINCT (label, caption, "group", columns)) > 1)
 """
 SAME_NAME = """
     SELECT source, min(path) AS one, max(path) AS other FROM {inputs} WHERE path <> ''
@@ -80,6 +88,8 @@ class Inputs:
                 writer.write_batch(batch.cast(SCHEMA))
                 for row in zip(*(batch[name].to_pylist() for name in DIGESTED), strict=True):
                     digest.update("\0".join(map(str, row)).encode() + b"\n")
+        if pq.read_metadata(listed).num_rows > pq.read_metadata(file).num_rows:
+            _warn_of_other_words(listed, scratch)
         listed.unlink()
         with query(scratch, SAME_NAME, inputs=file) as batches:
             for same in rows_of(batches):
@@ -104,6 +114,14 @@ class Inputs:
             sources = (_source(row) for row in rows_of(file.iter_batches(use_threads=False)))
             while batch := list(islice(sources, size)):
                 yield batch
+
+
+def _warn_of_other_words(listed: Path, scratch: Path) -> None:
+    with query(scratch, TOLD, listed=listed) as batches:
+        (told,) = rows_of(batches)
+    if told["files"]:
+        twice = f"{told['files']:,} of the inputs come twice with other labels, captions, groups or columns"
+        log.warning("%s (%s): of each the first in order counts", twice, told["one"])
 
 
 def _row(source: Source) -> dict[str, Any]:
