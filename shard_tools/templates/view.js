@@ -154,6 +154,7 @@ async function drawVideo(article, stage, video, sample) {
   const draw = overlay(article, stage, sample, () => size, () => frameAt(sample, video.currentTime));
   const follow = () => { draw(); video.requestVideoFrameCallback?.(follow); };
   if (draw) { follow(); video.addEventListener("seeked", draw); video.addEventListener("timeupdate", draw); }
+  if (sample.facts.frames > 1) video.currentTime = 1.5 / (sample.facts.fps || 1); // the first, a key frame, shows no motion
   const chosen = chosenFrames(sample.facts.frames || 1);
   const names = shownLayers(sample), pictures = [];
   for (const frame of chosen) {
