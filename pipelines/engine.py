@@ -8,7 +8,6 @@ workers, retries and restarts leave no trace in the bytes.
     writers  one task a shard: assembles its chunks in the order of the plan and commits it (`worker.write_shard`)
 """
 
-import glob
 import os
 import pickle
 import re
@@ -29,6 +28,7 @@ from shard_tools.arguments import nearest
 from shard_tools.errors import Misuse, Problem
 from shard_tools.schema import SPLITS, Build, Manifest, Part, Shard
 
+from .apart import check_apart
 from .building import build_shards
 from .cluster import cluster
 from .inputs.sorted import Inputs
@@ -50,7 +50,6 @@ STALL = 30.0  # seconds
 SHARD_SAMPLES = 10_000
 LEAST_MEMORY = 256 * 10**6
 GROUP_SAMPLES = 1_000  # where a group is a key: bytes cannot cut shards then, since data sets of other parts must match
-WRITTEN = ("shards/train-000000.tar", "index/train-000000.parquet", "manifest.json", "README.md")  # in an output, say
 ENGINE_FACTS = ("source", "label", "group", "start", "end")  # what every json says
 
 
@@ -123,7 +122,7 @@ def build(
         alone: FromInputs | None = None
         if inputs:
             listing = _open_listing(kind, inputs, labels, group, columns or {})
-        _check_apart(inputs, onto, listing, target.root)
+        check_apart(inputs, base, listing, target.root)
         if listing:
             listed = Inputs.sort(bar("list", " inputs", progress, stream=listing), scratch)
             samples = shard_samples or (GROUP_SAMPLES if group else SHARD_SAMPLES)
@@ -261,30 +260,6 @@ def _parse_options(kind: type[Modality], options: Mapping[str, Any]) -> Any:
         first = error.errors()[0]
         flag = "--" + ".".join(map(str, first["loc"])).replace("_", "-")
         raise Misuse(f"{flag} {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
-
-
-def _check_apart(
-    inputs: Sequence[str | os.PathLike[str]], onto: str | os.PathLike[str] | None, listing: Listing | None, root: str
-) -> None:
-    """Raise Misuse where what is read lies in the output, which may be overwritten, or the output in what is read."""
-    output = _real(root)
-    for flag, items in (("--input", inputs), ("--onto", [onto] if onto else [])):
-        for item in items:
-            if f"{_real(item)}/".startswith(f"{output}/"):
-                raise Misuse(f"{flag} {os.fspath(item)}: lies in --output {root}; give another output")
-    if onto and f"{output}/".startswith(f"{_real(onto)}/"):
-        raise Misuse(f"--output {root}: lies in --onto {os.fspath(onto)}; give a folder outside")
-    if listing and any(listing.lists(f"{output}/{name}") for name in WRITTEN):
-        raise Misuse(f"--output {root}: lies inside --input, which would list it, too; give a folder outside")
-
-
-def _real(item: str | os.PathLike[str]) -> str:
-    """Return a path without links, or a URL, up to where a glob begins."""
-    where = os.fspath(item)
-    if not os.path.lexists(where) and glob.has_magic(where):
-        parts = where.split("/")
-        where = "/".join(parts[: next(n for n, part in enumerate(parts) if glob.has_magic(part))])
-    return where.rstrip("/") if "://" in where else os.path.realpath(where)
 
 
 def _parts(builder: Modality, plan: Plan, *, overlay: bool, captions: bool) -> dict[str, Part]:

@@ -322,7 +322,7 @@ def test_what_is_read_and_what_is_written_lie_apart(
         (texts, "kind0/out", "kind0/out"),
         (texts, "kind0/out/more", "kind0/out"),
     ):
-        with pytest.raises(Misuse, match=r"lies in --(output|onto) .*kind0/out"):
+        with pytest.raises(Misuse, match=r"lies in --(output|onto) "):
             make(inputs, output, onto=onto, overwrite=True)
     assert verify("kind0/out") == []
 

@@ -329,7 +329,7 @@ class _Listed:
 
 
 class _Tars:
-    """Tars; a member with a suffix of the modality's is a source. Columns are those of the first tar's first json."""
+    """Tars; a member with a suffix of the modality's is a source. Columns are those of the first tar's first ones."""
 
     def __init__(
         self,
