@@ -4,6 +4,7 @@ import fcntl
 import http.server
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -14,10 +15,11 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import succeed
+from conftest import ROOT, succeed
 from PIL import Image as Pillow
 
 from pipelines.cli import PROG, build_command
+from pipelines.modality import get_modality
 from pipelines.scratch import LOCK, held
 from shard_tools.arguments import run
 
@@ -119,6 +121,16 @@ def test_when_all_is_rejected_it_fails_and_says_why(
     (reject,) = pq.read_table("out/rejected.parquet").to_pylist()
     assert (reject["source"], reject["error"]) == ("mine/letter.txt", "UnknownFormat")
     assert build_command(f"{IMAGE} --input photos --output out".split()) == 0  # the folder is still free
+
+
+@pytest.mark.parametrize("name", ["image", "video", "lidar", "audio", "table"])
+def test_every_option_of_a_modality_stands_in_the_docs(name: str) -> None:
+    (_, table), *_ = re.findall(rf"(\n\| {name} (\| `--.*\n(?:\| \| .*\n)*))", (ROOT / "docs/building.md").read_text())
+    documented = dict(re.findall(r"\| `--(\w+)` \| ([^|]*) \|", table))
+    options = get_modality(name).Options.model_fields
+    assert documented == {option: f"{field.default}".removesuffix(".0") for option, field in options.items()} | (
+        {"stride": "a clip's length"} if name == "video" else {}
+    )
 
 
 def test_what_is_not_installed_is_one_line(photos: Path) -> None:
