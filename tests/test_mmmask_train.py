@@ -42,7 +42,7 @@ def newest(folder: Path) -> int:
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
-    """Start the trainer in a process group of its own."""
+    """Start the trainer in a process group of its own, as a terminal does: who runs the tests may ignore SIGHUP."""
     return subprocess.Popen(
         [sys.executable, "-m", "mmmask.train", *arguments],
         stdout=subprocess.PIPE,
@@ -51,6 +51,7 @@ def start(*arguments: str) -> subprocess.Popen[str]:
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )
 
 

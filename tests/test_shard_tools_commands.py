@@ -140,7 +140,7 @@ def test_ls_stops_when_its_reader_does(root: Path) -> None:
     assert done.stdout.startswith(KEYS[0]) and done.stderr == ""
 
 
-@pytest.mark.parametrize("command", ["ls", "inspect", "stats", "verify", "cat"])
+@pytest.mark.parametrize("command", ["ls", "cat"])  # one prints, one has rich print
 def test_an_output_that_takes_nothing_is_no_traceback(root: Path, command: str) -> None:
     words = [sys.executable, "-m", "shard_tools.cli", command, str(root), *([KEYS[0]] if command == "cat" else [])]
     for redirection, code, says in (("| true", 0, ""), (">&-", 0, ""), ("> /dev/full", 1, "No space left on device")):
