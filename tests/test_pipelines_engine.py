@@ -236,8 +236,8 @@ def test_what_is_turned_away_leaves_the_memory(tmp_path: Path) -> None:
 
 def test_an_input_that_stands_is_named(tmp_path: Path, caplog: Any) -> None:
     (tmp_path / "in").mkdir()
-    (tmp_path / "in/a.txt").write_text("good\nsleep 3.8\ngood")
-    make(tmp_path / "in", tmp_path / "out", timeout=4)
+    (tmp_path / "in/a.txt").write_text("good\nsleep 30\ngood")  # two times two seconds, for the watch to come up in
+    make(tmp_path / "in", tmp_path / "out", timeout=2)
     assert any("in/a.txt has taken" in record.getMessage() for record in caplog.records)
 
 
