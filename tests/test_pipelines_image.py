@@ -17,7 +17,7 @@ from PIL import ImageCms, ImageOps
 from pipelines.layers.pool import shrink
 from pipelines.layers.regions import MIN_SIZE, regions
 from pipelines.layers.saliency import SPEC, saliency
-from pipelines.modality import Reject, Sample
+from pipelines.modality import Piece, Reject, Sample
 from pipelines.modality.image import Image, Options
 from shard_tools.errors import Misuse
 from shard_tools.tar import encode_part
@@ -57,6 +57,22 @@ def reject(path: Path) -> Reject:
     with pytest.raises(Reject) as caught:
         make(path)
     return caught.value
+
+
+@pytest.mark.parametrize("options", [{}, {"format": "png"}, {"size": 1024}])
+def test_what_a_picture_that_is_not_here_will_weigh(tmp_path: Path, options: dict[str, Any]) -> None:
+    builder = Image(Options(**options))
+    for name, size in (("large", (1800, 1200)), ("small", (96, 64))):
+        picture(*size).save(path := tmp_path / f"{name}.jpg", quality=95)
+        (here,), (there,) = builder.probe(str(path)), builder.expect(path.stat().st_size)
+        assert here.bytes / 5 < there.bytes < 5 * here.bytes, name
+    assert builder.expect(-1)[0].bytes == builder.expect(10**9)[0].bytes
+
+
+def test_a_strip_is_turned_away_though_nobody_has_probed_it(tmp_path: Path) -> None:
+    picture(4100, 40).save(tmp_path / "a.jpg")
+    with pytest.raises(Reject, match="times as long as wide"):
+        list(Image(Options()).build(str(tmp_path / "a.jpg"), [Piece()]))
 
 
 FORMATS: list[tuple[str, str, dict[str, Any]]] = [

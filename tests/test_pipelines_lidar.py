@@ -61,6 +61,13 @@ def write_ply(path: Path, points: np.ndarray, field: str = "scalar_intensity") -
     return path
 
 
+def test_what_a_sweep_that_is_not_here_will_weigh(tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(street().tobytes())
+    lidar = Lidar(Options())
+    assert lidar.expect((tmp_path / "a.bin").stat().st_size) == lidar.probe(str(tmp_path / "a.bin"))
+    assert lidar.expect(-1)[0].bytes > 1_000_000
+
+
 def check_consistent(sample: Sample) -> None:
     """coords, count, points, ground and json agree with each other and with the format."""
     coords, count, stored = (sample.parts[name] for name in ("coords.npy", "count.npy", "points.npy"))

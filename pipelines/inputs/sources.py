@@ -5,18 +5,17 @@ unless told. Listing is lazy: memory does not grow with the number of files, but
 remote folder is listed as a whole. Sorting and what to do about equal names is the planner's.
 """
 
-import fnmatch
 import glob
 import hashlib
 import os
 import posixpath
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Literal, NamedTuple, Protocol, get_args
+from typing import Any, BinaryIO, Literal, Protocol, get_args
 from urllib.parse import urljoin, urlsplit
 
 import pyarrow.parquet as pq
@@ -33,6 +32,7 @@ from .lists import SUFFIXES as LISTS
 from .lists import List, Row, range_of
 from .tars import Member, read_members
 from .together import together
+from .walk import UNKNOWN, of_file, of_object, reaches, scan_local, scan_remote, walk
 
 Labels = Literal["none", "parent"]
 FORCED = "list:"  # before an input: a list, though its suffix is one of the modality's own
@@ -41,7 +41,6 @@ TARS = 16  # remote ones that are listed at a time
 SEEN = 32  # inputs of the first tar that tell its columns: of one alone, 1 might stand for 1.0
 BATCH = 10_000  # rows of rejected.parquet in memory
 REJECTED_NAMES = frozenset({"source", "path", "start", "end", "stage", "error", "message"})
-UNKNOWN = (-1, "")  # size and stamp of a file
 TAR_ROLES = ("label", "caption", "group")  # that the json of a tar's sample may have
 
 
@@ -211,7 +210,7 @@ class _Files:
         if self.single:
             yield self._source(self._prefix, self.root, *self._written)
             return
-        scan = _scan_remote(file_system(f"{self.url}://")) if self.url else _scan_local(self.root, bool(self.pattern))
+        scan = scan_remote(file_system(f"{self.url}://")) if self.url else scan_local(self.root, bool(self.pattern))
         for path, below, size, stamp in walk(scan, self.root, self.pattern):
             yield self._source(f"{self._prefix}/{below}".strip("/"), path, size, stamp)
 
@@ -220,11 +219,7 @@ class _Files:
         root = f"{self.url}://{self.root}" if self.url else os.path.realpath(self.root)
         if self.single or not path.startswith(f"{root}/"):
             return False
-        pattern = _of_files(self.pattern)
-        reached = _places({0}, pattern)
-        for name in path.removeprefix(f"{root}/").split("/"):
-            reached = _below(reached, pattern, name)
-        return len(pattern) in reached
+        return reaches(self.pattern, path.removeprefix(f"{root}/"))
 
     def _source(self, name: str, path: str, size: int, stamp: str) -> Source:
         name = printable(name)
@@ -240,7 +235,7 @@ class _Files:
             return
         if path.exists():
             self.single, self._prefix = True, f"{path.parent.name}/{path.name}".lstrip("/")
-            self._written = _of_file(str(path))
+            self._written = of_file(str(path))
         elif glob.has_magic(item):
             first = next(n for n, part in enumerate(given.parts) if glob.has_magic(part))  # not in the folder we are in
             root = Path(os.path.abspath(Path(*given.parts[:first])))
@@ -272,7 +267,7 @@ class _Files:
             raise Misuse(f"{item}: {reject.message}") from None
         if info["type"] != "directory" and not item.endswith("/"):
             self.single, self._prefix = True, "/".join(path.split("/")[-2:])
-            self._written = _of_object(info)
+            self._written = of_object(info)
 
 
 class _Listed:
@@ -302,7 +297,7 @@ class _Listed:
         path, name = self._place(row.path) if row.path else ("", f"{self._name}#row-{row.number}")
         name = printable(name)
         label = printable(row.label) or (_parent(name) if self._labels == "parent" and path else "")
-        size, stamp = UNKNOWN if not path or protocol(path) else _of_file(path)
+        size, stamp = UNKNOWN if not path or protocol(path) else of_file(path)
         if path and (row.start > 0 or row.end >= 0):
             name = f"{name}#{_number(row.start)}-{_number(row.end) if row.end >= 0 else ''}"
         group = printable(row.group)
@@ -413,7 +408,7 @@ class _Rejected:
                 path = f"file://{path}" if self._remote and path else _unescaped(path)
             offset, size = row.get("offset"), row.get("bytes")
             offset = -1 if offset is None else offset
-            here, stamp = UNKNOWN if protocol(path) else _of_file(path)
+            here, stamp = UNKNOWN if protocol(path) else of_file(path)
             if size is None or (offset < 0 and not protocol(path)):
                 size = here
             source = Source(
@@ -440,140 +435,6 @@ class _Rejected:
                     yield from batch.to_pylist()
         except (OSError, UnicodeError, ArrowException) as error:
             raise Problem(f"{self._where}: damaged: {' '.join(str(error).split())}") from None
-
-
-class Entry(NamedTuple):
-    """What stands in a folder. size, stamp: see `Source`."""
-
-    name: str
-    path: str
-    folder: bool
-    size: int
-    stamp: str
-
-
-Scan = Callable[[str], tuple[object, Iterator[Entry]]]  # folder → its identity, its entries; raises OSError
-
-
-def walk(scan: Scan, root: str, pattern: Sequence[str] = ()) -> Iterator[tuple[str, str, int, str]]:
-    """Yield (path, path below root, size, stamp) of the files below a folder, lazily, each once.
-
-    pattern: components of a glob that a file, or a folder above it, must match; `**` stands for any number of folders.
-    Hidden files and folders are left out, unless the pattern names the dot. Links are followed, but not into a folder
-    that contains them, nor (without a pattern) into one that is listed anyway. A folder that cannot be listed is
-    yielded itself, so that it ends among the rejects.
-    """
-    pattern = _of_files(pattern)
-    everything = len(pattern)
-    # Folders still to be read: path, path below root, places in the pattern, and the folders that contain it.
-    pending: list[tuple[str, str, frozenset[int], Any]] = [(root, "", _places({0}, pattern), None)]
-    while pending:
-        folder, below, places, above = pending.pop()
-        try:
-            identity, entries = scan(folder)
-            if _within(identity, above):
-                continue
-            for entry in entries:
-                if not (reached := _below(places, pattern, entry.name)):
-                    continue
-                path = f"{below}/{entry.name}" if below else entry.name
-                if entry.folder:
-                    pending.append((entry.path, path, reached, (identity, above)))
-                elif everything in reached:
-                    yield entry.path, path, entry.size, entry.stamp
-        except OSError:
-            yield folder, below, *UNKNOWN
-
-
-def _of_files(pattern: Sequence[str]) -> Sequence[str]:
-    """Return a pattern of files: a last `**` stands for those below, not for folders."""
-    return (*pattern, "*") if pattern and pattern[-1] == "**" else pattern
-
-
-def _below(places: frozenset[int], pattern: Sequence[str], name: str) -> frozenset[int]:
-    """Return the places in the pattern after an entry of this name; none where it does not match."""
-    if len(pattern) in places:  # a folder above it matched
-        return places if not name.startswith(".") else frozenset()
-    return _advance(places, pattern, name)
-
-
-def _advance(places: frozenset[int], pattern: Sequence[str], name: str) -> frozenset[int]:
-    """Return the places in the pattern after a component of this name; none where it does not match."""
-    reached = set()
-    for place in places:
-        part = pattern[place]
-        if name.startswith(".") and not part.startswith("."):
-            continue
-        if part == "**":
-            reached.add(place)
-        elif fnmatch.fnmatchcase(name, part):
-            reached.add(place + 1)
-    return _places(reached, pattern)
-
-
-def _places(places: set[int], pattern: Sequence[str]) -> frozenset[int]:
-    """Return the places with those behind each `**`, which may stand for nothing."""
-    for place in sorted(places):
-        while place < len(pattern) and pattern[place] == "**":
-            place += 1
-            places.add(place)
-    return frozenset(places)
-
-
-def _within(identity: object, above: Any) -> bool:
-    while above:
-        if identity is not None and above[0] == identity:
-            return True
-        above = above[1]
-    return False
-
-
-def _scan_local(root: str, by_pattern: bool) -> Scan:
-    """Return what lists folders below a root. by_pattern: not all that lies there is asked for."""
-    real = os.path.realpath(root)
-
-    def scan(folder: str) -> tuple[object, Iterator[Entry]]:
-        status = os.stat(folder)
-        return (status.st_dev, status.st_ino), _entries(folder, "" if by_pattern else real)
-
-    return scan
-
-
-def _entries(folder: str, listed: str) -> Iterator[Entry]:
-    """Yield what stands in a folder. listed: a folder of which everything is listed: a link that leads there is not."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            try:
-                is_folder = entry.is_dir()
-                if is_folder and listed and entry.is_symlink() and _is_listed(os.path.realpath(entry.path), listed):
-                    continue
-                written = UNKNOWN if is_folder else _of_status(entry.stat())
-            except OSError:  # a link to nowhere or to itself
-                is_folder, written = False, UNKNOWN
-            yield Entry(entry.name, entry.path, is_folder, *written)
-
-
-def _is_listed(folder: str, root: str) -> bool:
-    """Return whether a folder is listed with a root: it lies there, and not below a hidden one."""
-    return folder == root or (folder.startswith(f"{root}/") and "/." not in folder.removeprefix(root))
-
-
-def _scan_remote(files: Any) -> Scan:
-    def scan(folder: str) -> tuple[object, Iterator[Entry]]:
-        try:
-            found = retried(files.ls, folder, detail=True)
-        except Reject as reject:
-            if reject.error == "NotFound":  # emptied meanwhile, or a glob's root that never was
-                return None, iter(())
-            raise Problem(f"{files.unstrip_protocol(folder)}: cannot be listed: {reject.message}") from None
-        entries = (
-            Entry(path.rpartition("/")[2], path, info["type"] == "directory", *_of_object(info))
-            for info in found
-            if (path := info["name"].rstrip("/")) != folder  # a folder's own marker
-        )
-        return None, entries
-
-    return scan
 
 
 def _kinds(facts: Iterable[Mapping[str, Any]]) -> dict[str, ColumnType]:
@@ -673,20 +534,3 @@ def _number(value: float) -> str:
 
 def _text(value: object) -> str:
     return "" if value is None else str(value).encode("utf-8", "backslashreplace").decode()
-
-
-def _of_file(path: str) -> tuple[int, str]:
-    """Return the size and the stamp of a local file."""
-    try:
-        return _of_status(os.stat(path))
-    except (OSError, ValueError):
-        return UNKNOWN
-
-
-def _of_status(status: os.stat_result) -> tuple[int, str]:
-    return status.st_size, str(status.st_mtime_ns)
-
-
-def _of_object(info: Mapping[str, Any]) -> tuple[int, str]:
-    """Return the size and the stamp of an object, of what its store says of it."""
-    return int(info.get("size") or 0), str(info.get("ETag") or info.get("etag") or "")
