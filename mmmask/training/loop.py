@@ -206,8 +206,9 @@ class _Stop:
 
     def __enter__(self) -> "_Stop":
         self.signal = 0
-        numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
-        heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]  # nohup has SIGHUP ignored
+        heard = [signal.SIGTERM, signal.SIGINT]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup has it
+            heard.append(signal.SIGHUP)
         self.before = {number: signal.signal(number, self._note) for number in heard}
         return self
 
