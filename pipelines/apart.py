@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from shard_tools.errors import Misuse
 
 from .inputs.sources import FORCED, Listing
+from .inputs.walk import fixed
 from .onto import Base
 
 WRITTEN = ("shards/train-000000.tar", "index/train-000000.parquet", "manifest.json", "README.md")  # as an output has
@@ -38,5 +39,5 @@ def _real(item: str) -> str:
     where = os.path.expanduser(item.removeprefix(FORCED))
     if not os.path.lexists(where) and glob.has_magic(where):
         parts = where.split("/")
-        where = "/".join(parts[: next(n for n, part in enumerate(parts) if glob.has_magic(part))])
+        where = "/".join(parts[: fixed(parts)])
     return where.rstrip("/") if "://" in where else os.path.realpath(where)

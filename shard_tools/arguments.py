@@ -83,7 +83,10 @@ def run(
         code = 0 if isinstance(error, BrokenPipeError) else 1  # the reader of our output left (| head): not an error
         if code:
             _say(f"{prog}: {error}")
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # at its exit Python would write once more
+        with suppress(OSError):  # what can still be said is said; at its exit Python would try once more, and report it
+            sys.stdout.flush()
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)
 
 

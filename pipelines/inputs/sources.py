@@ -32,7 +32,7 @@ from .lists import SUFFIXES as LISTS
 from .lists import List, Row, range_of
 from .tars import Member, read_members
 from .together import together
-from .walk import UNKNOWN, of_file, of_object, reaches, scan_local, scan_remote, walk
+from .walk import UNKNOWN, fixed, of_file, of_object, reaches, scan_local, scan_remote, walk
 
 Labels = Literal["none", "parent"]
 FORCED = "list:"  # before an input: a list, though its suffix is one of the modality's own
@@ -237,7 +237,7 @@ class _Files:
             self.single, self._prefix = True, f"{path.parent.name}/{path.name}".lstrip("/")
             self._written = of_file(str(path))
         elif glob.has_magic(item):
-            first = next(n for n, part in enumerate(given.parts) if glob.has_magic(part))  # not in the folder we are in
+            first = fixed(given.parts)  # not of the folder we are in
             root = Path(os.path.abspath(Path(*given.parts[:first])))
             self.root, self._prefix, self.pattern = str(root), root.name, given.parts[first:]
             if not root.is_dir():
@@ -256,7 +256,7 @@ class _Files:
         self.root, self._prefix = path, path.rpartition("/")[2]
         if glob.has_magic(path):
             parts = path.split("/")
-            first = next(n for n, part in enumerate(parts) if glob.has_magic(part))
+            first = fixed(parts)
             if not first:
                 raise Misuse(f"{item}: the bucket must be named")
             self.root, self._prefix, self.pattern = "/".join(parts[:first]), parts[first - 1], parts[first:]

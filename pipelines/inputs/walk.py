@@ -1,6 +1,7 @@
 """Folders and globs, here or in an object store, listed lazily: an entry at a time, each once."""
 
 import fnmatch
+import glob
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -54,6 +55,11 @@ def walk(scan: Scan, root: str, pattern: Sequence[str] = ()) -> Iterator[tuple[s
                     yield entry.path, path, entry.size, entry.stamp
         except OSError:
             yield folder, below, *UNKNOWN
+
+
+def fixed(parts: Sequence[str]) -> int:
+    """Return how many components of a glob come before the first that may match several names."""
+    return next(number for number, part in enumerate(parts) if glob.has_magic(part))
 
 
 def reaches(pattern: Sequence[str], below: str) -> bool:
