@@ -44,6 +44,7 @@ from .scratch import PREFIX, sweep
 from .spool import Spool
 
 TOGETHER = 0.2  # seconds of results that are sent in one message
+SETTLED = 32  # results that are settled one after the other: see `_Server.settle`
 STARTS = 3  # of a process that is killed while it starts
 DEATHS = 3  # of its process, one after the other, after which an input's other rows are not tried
 KILLED = f"exit code {-signal.SIGKILL}"
@@ -264,6 +265,15 @@ def serve(handle: int, place: int, spool: int) -> None:
     gc.freeze()  # what stands now is no garbage, and need not be looked through again and again
     connection.send("")
     resource.setrlimit(resource.RLIMIT_DATA, (job.memory, job.memory))
+
+    def timed(number: int, step: Callable[..., Any], *args: Any) -> Any:
+        """Return step(…) for the item of this number, which has the time of an input and the blame if all ends here."""
+        os.pwrite(place, number.to_bytes(8, "little"), 0)
+        signal.setitimer(signal.ITIMER_REAL, job.timeout)
+        result = _without_frames(step(*args))
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        return result
+
     while True:
         try:
             server.spool.end, what, items, *more = connection.recv()
@@ -272,14 +282,16 @@ def serve(handle: int, place: int, spool: int) -> None:
                 server.fetcher.close()
             os._exit(0)  # without waiting for what is still being fetched
         results = server.probe(items) if what == "probe" else server.build(items, *more)
+        made: list[tuple[int, Any]] = []
         ready: list[Any] = []
         sent = time.monotonic()
         for number in range(len(items)):
-            os.pwrite(place, number.to_bytes(8, "little"), 0)
-            signal.setitimer(signal.ITIMER_REAL, job.timeout)
-            ready.append(_without_frames(next(results)))
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            if number == len(items) - 1 or time.monotonic() - sent > TOGETHER:
+            made.append((number, timed(number, next, results)))
+            due = number == len(items) - 1 or time.monotonic() - sent > TOGETHER
+            if due or len(made) == SETTLED:
+                ready += [timed(at, server.settle, items[at], result) for at, result in made]
+                made.clear()
+            if due:
                 connection.send((ready, server.samples(), _peak()))
                 ready, sent = [], time.monotonic()
 
@@ -312,18 +324,22 @@ class _Server:
             return self._as_reject(error)
 
     def build(self, rows: Sequence[Row], layout: Layout) -> Iterator[Any]:
-        """Yield None for a sample, or why there is none. Where the modality gives up, other rows are asked for anew."""
-        self.encoder = encoder = Encoder(self.spool, layout)
+        """Yield a sample, or why there is none, for each row. Where the modality gives up, it is asked anew for others.
+
+        See `settle`.
+        """
+        self.encoder = Encoder(self.spool, layout)
         self.fetcher.expect(map(_place, rows if not self.job.onto else ()))
         for _, group in groupby(rows, key=lambda row: (row.source, row.path, row.offset)):
             own = list(group)
             while own:
-                results = self._results(tuple(own), encoder)
-                for row in list(own):
+                results = self._results(tuple(own), self.encoder.absent)
+                for _ in tuple(own):
                     own.pop(0)
-                    reject, goes_on = self._accept(results, row, encoder)
-                    yield reject
-                    if not goes_on:
+                    try:
+                        yield next(results)
+                    except Exception as error:
+                        yield self._as_reject(error)
                         break
 
     def samples(self) -> Samples | Problem | None:
@@ -335,27 +351,32 @@ class _Server:
         except Exception as error:
             return Problem(f"samples of {self.modality.name} do not go together: {type(error).__name__}: {error}")
 
-    def _accept(self, results: Iterator[Sample | Reject], row: Row, encoder: Encoder) -> tuple[Any, bool]:
-        """Take what becomes of a row; return (why there is no sample of it, or None; whether other results come)."""
-        goes_on = True
-        try:
-            result: Any = next(results)
-            if isinstance(result, Sample):
-                encoder.add(result, row)
-                return None, True
-        except Exception as error:
-            result, goes_on = self._as_reject(error), False
-        if isinstance(result, Reject) and self.job.keep:
-            try:
-                encoder.add(encoder.absent, row)
-            except Exception as error:
-                return self._as_reject(error), goes_on
-        return result, goes_on
+    def settle(self, item: Source | Row, result: Any) -> Any:
+        """Encode what `build` yielded, if it is a sample; return why there is none of the row, or None.
 
-    def _results(self, rows: Sequence[Row], encoder: Encoder) -> Iterator[Sample | Reject]:
+        A step of its own: encoding is done faster for many samples after each other than between decoders, which leave
+        nothing of it in the processor's caches. What `probe` yielded is returned as it is.
+        """
+        if not self.encoder:
+            return result
+        reject = self._encoded(self.encoder, result, item)
+        if isinstance(reject, Reject) and self.job.keep:
+            return self._encoded(self.encoder, self.encoder.absent, item) or reject
+        return reject
+
+    def _encoded(self, encoder: Encoder, result: Any, row: Any) -> Any:
+        """Encode a sample; return why that failed, or None. What is no sample is returned as it is."""
+        if not isinstance(result, Sample):
+            return result
+        try:
+            encoder.add(result, row)
+        except Exception as error:
+            return self._as_reject(error)
+
+    def _results(self, rows: Sequence[Row], absent: Sample) -> Iterator[Sample | Reject]:
         """Yield what becomes of some rows of one input."""
         if not rows[0].path:
-            return repeat(encoder.absent)
+            return repeat(absent)
         return self._layers(rows) if self.job.onto else self._samples(rows)
 
     def _samples(self, rows: Sequence[Row]) -> Iterator[Sample | Reject]:

@@ -79,9 +79,9 @@ class Encoder:
         Raises Problem for parts that are not those of the data set, and see `tar.sample_members`; what was taken before
         is then as it was.
         """
-        facts, parts = self._facts(row), dict(sample.parts)
+        facts, parts = self._facts(row), sample.contents()
         if "json" in parts:
-            parts["json"] = {**sample.parts["json"], **facts}  # type: ignore[dict-item]
+            parts["json"] = {**parts["json"], **facts}  # type: ignore[dict-item]
         for name in BESIDES:
             if name in self.layout.parts and name not in parts:
                 parts[name] = (str(self.layout.classes[row.label]) if name == "cls" else row.caption).encode()

@@ -6,6 +6,7 @@ import re
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ class Options(base.Options):
 
 
 class Text(Modality[Options]):
-    """Each line of a file is a sample. A line `probe WORD` acts when the file is probed, others when they are built."""
+    """Each line of a file is a sample. A line acts when it is built, `probe WORD` when the file is probed, `later WORD`
+    when the layers are worked out.
+    """
 
     name = "text"
     suffixes = frozenset({".txt"})
@@ -49,12 +52,17 @@ class Text(Modality[Options]):
             if line == "refuse":
                 yield Reject("Refused", "as it was told")
                 continue
-            layers = {f"{name}.npy": layer for name, layer in self.look({"txt": line.encode()}).items()}
+            layers = {f"{name}.npy": partial(self._layer, name, line) for name in self.layers}
             yield Sample(
                 {"txt": line.encode(), "json": {"length": len(line)}, **layers},
                 shape=(1,),
                 summary={"letters": whole([len(line), 0.1 * len(line)])},
             )
+
+    def _layer(self, name: str, line: str) -> np.ndarray:
+        if line.startswith("later "):
+            act(line.removeprefix("later "))
+        return self.look({"txt": line.encode()})[name]
 
     def look(self, parts: Mapping[str, bytes]) -> dict[str, np.ndarray]:
         if b"\0" in parts["txt"]:

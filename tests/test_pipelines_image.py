@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def make(path: Path, **options: Any) -> Sample:
     builder = Image(Options(**options))
     (sample,) = builder.build(str(path), builder.probe(str(path)))
     assert isinstance(sample, Sample)
-    return sample
+    return replace(sample, parts=sample.contents())
 
 
 def rgb(sample: Sample) -> np.ndarray:

@@ -136,5 +136,20 @@ def test_the_dead_leave_absent_samples_in_their_places(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("keep", [False, True])
+def test_what_is_worked_out_later_costs_its_own_sample_alone(tmp_path: Path, keep: bool) -> None:
+    lines = [f"line {number}" for number in range(40)]
+    lines[3], lines[20], lines[34], lines[38] = "later segfault", "later bug", "later corrupt", "later hang"
+    (tmp_path / "a.txt").write_text("\n".join(lines))
+    rows = [row(number, str(tmp_path / "a.txt"))._replace(columns="") for number in range(len(lines))]
+    with closing(isolated(Text, keep=keep)) as process:
+        rejects = list(process.build(rows, TEXT))
+        assert {number: reject.error for number, reject in enumerate(rejects) if reject} == {
+            3: "Crash", 20: "Internal", 34: "Corrupt", 38: "Timeout",
+        }  # fmt: skip
+        keys = [one["key"] for samples in process.samples for one in samples.rows.to_pylist()]
+    assert keys == [row.key for row, reject in zip(rows, rejects, strict=True) if keep or not reject]
+
+
 def index_of(root: Path) -> list[dict]:
     return pq.read_table(root / "index/train-000000.parquet").to_pylist()

@@ -4,7 +4,7 @@ A modality never sees plans, shards or Ray. It gets local files and gives sample
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from tokenize import TokenError
 from typing import Any, ClassVar, Generic, TypeVar
@@ -59,21 +59,29 @@ class Piece:
     place: str = ""
 
 
+Content = bytes | np.ndarray | dict[str, Any]
+
+
 @dataclass(slots=True)
 class Sample:
     """What one piece became.
 
-    parts: part name → bytes, or an array (stored as .npy), or a dict (stored as JSON). The engine adds `cls` and `txt`
-        where the inputs have classes and captions, unless they are here, and `source`, `label`, `group`, `start`, `end`
-        to the part `json`.
+    parts: part name → bytes, or an array (stored as .npy), or a dict (stored as JSON), or a function that returns one:
+        it is called later, for many samples after each other, which takes less time than between decoders. The engine
+        adds `cls` and `txt` where the inputs have classes and captions, unless they are here, and `source`, `label`,
+        `group`, `start`, `end` to the part `json`.
     shape: of the lattice that the layers live on.
     summary: what this sample adds to the data set's statistics, sums as whole numbers (see `pipelines.statistics`);
         None for nothing.
     """
 
-    parts: dict[str, bytes | np.ndarray | dict[str, Any]]
+    parts: dict[str, Content | Callable[[], Content]]
     shape: tuple[int, ...]
     summary: dict[str, Any] | None = field(default_factory=dict)
+
+    def contents(self) -> dict[str, Content]:
+        """Return the parts, with those that were left for later."""
+        return {name: part() if callable(part) else part for name, part in self.parts.items()}
 
 
 O = TypeVar("O", bound=Options)  # noqa: E741
@@ -116,7 +124,10 @@ class Modality(ABC, Generic[O]):
 
     @abstractmethod
     def build(self, path: str, pieces: Sequence[Piece]) -> Iterator[Sample | Reject]:
-        """Yield, in order, one Sample or Reject for each of some pieces of one input. Raises Reject for all of them."""
+        """Yield, in order, one Sample or Reject for each of some pieces of one input. Raises Reject for all of them.
+
+        Samples are encoded later: what they hold must not change any more.
+        """
 
     def look(self, parts: Mapping[str, bytes]) -> dict[str, np.ndarray]:
         """Return the layers (name → array) of a stored sample from the bytes of its payload parts, for an overlay.

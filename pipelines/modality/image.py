@@ -6,8 +6,9 @@ with antialiasing, simplejpeg encodes. Everything else goes through Pillow.
 
 import io
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
@@ -52,6 +53,7 @@ JPEG_MODES = {"Gray": "L", "YCbCr": "RGB", "RGB": "RGB", "CMYK": "CMYK", "YCCK":
 # Pillow tries them in this order. No PostScript, WMF or FITS: they start other programs or are not pictures.
 FORMATS = ("JPEG", "PNG", "AVIF", "BMP", "GIF", "ICO", "JPEG2000", "PCX", "PPM", "QOI", "SGI", "TIFF", "WEBP")
 SNIFFED = ("AVIF", "GIF", "JPEG", "JPEG 2000", "PNG", "TIFF", "WebP")  # those of them that `sniff` knows
+ALGORITHMS = {"saliency": saliency.saliency, "regions": regions.regions}
 SUFFIXES = frozenset(
     (
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".jp2", ".j2k"),
@@ -124,14 +126,14 @@ class Image(Modality[Options]):
         """Return the layers of a stored picture; they see what JPEG has left of it. Raises Reject."""
         stored = parts.get("jpg") or parts.get("png") or b""
         rgb, _, _ = _read(io.BytesIO(stored), "", MAX_SIDE)
-        return self._layers(rgb)
+        return {name: layer() for name, layer in self._layers(rgb).items()}
 
-    def _layers(self, rgb: np.ndarray) -> dict[str, np.ndarray]:
+    def _layers(self, rgb: np.ndarray) -> dict[str, Callable[[], np.ndarray]]:
+        """Return functions that work out the layers."""
         if not self.layers:
             return {}
         reduced = shrink(rgb, CELL)
-        algorithms = {"saliency": saliency.saliency, "regions": regions.regions}
-        return {name: algorithms[name](reduced) for name in self.layers}
+        return {name: partial(ALGORITHMS[name], reduced) for name in self.layers}
 
     def statistics(self, summary: dict[str, Any]) -> dict[str, Any]:
         """Return {'mean': [3], 'std': [3]} of pixels 0..1."""
