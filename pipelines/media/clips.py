@@ -8,6 +8,7 @@ import io
 import tempfile
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from av.video.stream import VideoStream
 from .filters import Filter
 
 GOP = 16
+AHEAD = 16  # frames
 # Nothing that takes long: no lookahead, no blocks below 8 × 8, no CABAC (readers decode faster without it, too). Intra
 # blocks of 8 × 8 take what cannot be predicted, so that it counts as no motion.
 X264 = {
@@ -129,12 +131,19 @@ def encode_clip(frames: Iterable[VideoFrame], width: int, height: int, rate: Fra
             stream.codec_context.colorspace = Colorspace.ITU601
             stream.codec_context.color_range = ColorRange.MPEG
             tick = 1 / rate
-            for number, frame in enumerate(frames):
+            for number, frame in enumerate(_ahead(frames)):
                 frame.pts, frame.time_base = number, tick
                 frame.pict_type = PictureType.NONE  # a source's key frame is no reason for one here
                 container.mux(stream.encode(frame))
             container.mux(stream.encode())
         return path.read_bytes()
+
+
+def _ahead(frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
+    """Yield frames, AHEAD of them made together: decoder and encoder, taking turns, empty the caches for each other."""
+    rest = iter(frames)
+    while some := list(islice(rest, AHEAD)):
+        yield from some
 
 
 def decode_clip(clip: bytes) -> Iterator[tuple[VideoFrame, np.ndarray | None]]:
