@@ -1,7 +1,7 @@
 """What a build leaves behind while it goes on, and how it becomes a data set: everything that makes it resumable.
 
     DATASET/.build/lock            held by the one build that writes here
-    DATASET/.build/state.json      config (with the digest of the inputs) and library versions
+    DATASET/.build/state.json      config (with the digest of the inputs), library versions, the digest of both
     DATASET/.build/marks.parquet   what is known of each input
     DATASET/.build/probe/N.parquet what the probe found in the N-th segment of the inputs
     DATASET/.build/plan.parquet    the plan's rows, a row group a shard
@@ -60,8 +60,21 @@ def write_record(root: str, record: Record) -> None:
     Storage(root).write(f"{STATE}/{record.name}.json", json.dumps(data).encode())
 
 
+def check_state(root: str, digest: str) -> None:
+    """Raise Problem unless the build of this digest, see `Output.digest`, is the one that goes on here."""
+    try:
+        is_ours = json.loads(Storage(root).read(f"{STATE}/state.json"))["digest"] == digest
+    except (FileNotFoundError, ValueError):
+        is_ours = False
+    if not is_ours:
+        raise Problem(f"{root}: another build was begun here, or this one was removed")
+
+
 class Output:
-    """The folder or URL of one build. root: as the workers take it. name: the last part of it."""
+    """The folder or URL of one build.
+
+    root: as the workers take it. name: the last part of it. digest: of the build that writes here, '' before `writing`.
+    """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         """Raises Misuse where something stands that no build of ours has made."""
@@ -69,6 +82,7 @@ class Output:
         self.root = self.storage.absolute
         self.storage = Storage(self.root)
         self.name = self.root.rsplit("/", 1)[-1]
+        self.digest = ""
         if self.storage.local and Path(self.root).exists() and not Path(self.root).is_dir():
             raise Misuse(f"{root}: the output is a file; give a folder")
         try:
@@ -111,6 +125,7 @@ class Output:
                 self._clear()
             if self.storage.exists("manifest.json"):
                 raise Misuse(f"{self.root}: another shard-build has just ended here; give the command again")
+            self.digest = make_digest({"config": config, "versions": versions})
             marks = write_marks(inputs, scratch) if inputs else None
             if self.storage.exists(PLAN) or self.storage.names(PROBE):  # otherwise there is nothing to lose
                 self._check_same(config, versions, marks, scratch)
@@ -119,7 +134,8 @@ class Output:
                     self.storage.remove_tree(name)
                 if marks:
                     self.storage.put(marks, MARKS)
-                self.storage.write(f"{STATE}/state.json", json.dumps({"config": config, "versions": versions}).encode())
+            state = {"config": config, "versions": versions, "digest": self.digest}
+            self.storage.write(f"{STATE}/state.json", json.dumps(state).encode())
             if self.storage.local:
                 remove_leftovers(self.root)
             yield check

@@ -11,6 +11,7 @@ next fault, until the data set stands; it must pass `shard-tools verify` and equ
 """
 
 import argparse
+import json
 import os
 import random
 import shutil
@@ -38,8 +39,8 @@ def shard_build(modality: str, inputs: Path, output: Path, *flags: str) -> "subp
     """Start the command."""
     command = [sys.executable, "-m", "pipelines.cli", "--modality", modality, "--input", inputs, "--output", output]
     return subprocess.Popen(
-        [*map(str, command), "--workers", "2", "--shard-samples", SHARD_SAMPLES, *flags],
-        stdout=subprocess.DEVNULL,
+        [*map(str, command), "--workers", "2", "--shard-samples", SHARD_SAMPLES, "--json", *flags],
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
@@ -48,9 +49,10 @@ def shard_build(modality: str, inputs: Path, output: Path, *flags: str) -> "subp
 
 
 def finish(build: "subprocess.Popen[str]") -> None:
-    """Wait for a build that must succeed."""
-    _, said = build.communicate(timeout=600)
+    """Wait for a build that must succeed, and must print its report and nothing else."""
+    report, said = build.communicate(timeout=600)
     assert build.returncode == 0, f"exit code {build.returncode}: {said[-2000:]}"
+    assert json.loads(report)["output"]
 
 
 def check(output: Path, reference: Path) -> None:

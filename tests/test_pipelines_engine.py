@@ -420,6 +420,25 @@ def test_a_stopped_build_goes_on_and_gives_the_same_bytes(texts: Path, tmp_path:
     assert same(tmp_path / "a", tmp_path / "b")
 
 
+def test_writers_commit_nothing_once_another_build_has_begun(texts: Path, tmp_path: Path) -> None:
+    plan, state = tmp_path / "a/.build/plan.parquet", tmp_path / "a/.build/state.json"
+
+    def begin_another() -> None:
+        while not plan.exists():
+            time.sleep(0.01)
+        state.write_text(json.dumps({**json.loads(state.read_text()), "digest": "of another"}))
+
+    thread = threading.Thread(target=begin_another, daemon=True)
+    thread.start()
+    with pytest.raises(Problem, match="another build was begun here"):
+        make(texts, tmp_path / "a", options={"pause": 0.2})
+    thread.join()
+    assert not list(tmp_path.glob("a/shards/*.tar"))
+    make(texts, tmp_path / "a", options={"pause": 0.2})
+    make(texts, tmp_path / "b", options={"pause": 0.2}, workers=2)
+    assert same(tmp_path / "a", tmp_path / "b")
+
+
 def test_an_unfinished_build_refuses_another_config(texts: Path, tmp_path: Path) -> None:
     (texts / "kind0/bad.txt").write_text("refuse")
     with pytest.raises(Problem):
