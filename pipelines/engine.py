@@ -31,9 +31,9 @@ from shard_tools.schema import SPLITS, Build, Manifest, Part, Shard
 from .apart import check_apart
 from .building import build_shards
 from .cluster import cluster
+from .decoder import Job
 from .inputs.sorted import Inputs
 from .inputs.sources import Labels, Listing, open_listing
-from .isolation import Job
 from .modality import Modality, get_modality
 from .onto import Base, Match
 from .output import Output, make_build, make_digest

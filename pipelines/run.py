@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from shard_tools.errors import Misuse, Problem
 
-from .isolation import Job
+from .decoder import Job
 from .rejects import Rejection, Tally
 from .watch import take
 

@@ -10,8 +10,9 @@ import ray
 
 from shard_tools.writer import ShardWriter
 
+from .decoder import Job
 from .inputs.sources import Source
-from .isolation import Isolated, Job
+from .isolation import Isolated
 from .modality import Piece, Reject
 from .output import Record, check_state, write_record
 from .plan import to_rows

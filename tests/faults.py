@@ -229,7 +229,7 @@ def _is_worker(process: psutil.Process) -> bool:
     except psutil.Error:
         return False
     is_ray = words.startswith("ray::") and "Agent" not in words  # without its agents, the whole node gives up
-    return is_ray or "pipelines.isolation" in words
+    return is_ray or "pipelines.decoder" in words
 
 
 def run(samples: Path, folder: Path, kills: int, modalities: list[str], kinds: list[str], seed: int) -> Counter[str]:

@@ -32,8 +32,9 @@ import shard_tools
 from pipelines import build
 from pipelines.cluster import Room
 from pipelines.cluster import cluster as enter_cluster
+from pipelines.decoder import Job
 from pipelines.inputs.sources import Source
-from pipelines.isolation import Isolated, Job
+from pipelines.isolation import Isolated
 from pipelines.rejects import Rejection
 from pipelines.watch import take, tell
 from shard_tools.errors import Misuse, Problem

@@ -10,7 +10,8 @@ import pytest
 from poison import Text
 
 import shard_tools
-from pipelines.isolation import Isolated, Job
+from pipelines.decoder import Job
+from pipelines.isolation import Isolated
 from pipelines.modality import Piece, Reject, Sample
 from pipelines.plan import Row
 from pipelines.samples import Encoder, Layout, Samples
