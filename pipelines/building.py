@@ -76,7 +76,7 @@ def build_shards(run: Run, target: Output, plan: Plan, layout: Layout) -> None:
             if not any(shard.sizes):
                 del shards[name]
                 ordered = [shard.payloads[number] for number in range(len(shard.sizes))]
-                writer = write.remote(target.root, target.digest, name, layout, ordered, sorted(shard.rejections))
+                writer = write.remote(target.root, target.run, name, layout, ordered, sorted(shard.rejections))
                 running[writer] = name, WRITER
 
 

@@ -43,11 +43,11 @@ T = TypeVar("T")
 class Job:
     """What every process of a build needs to know.
 
-    modality: a pickled Modality. timeout: seconds that an input may take for each of its results; stall: seconds after
-    which somebody is told that it takes long. memory: bytes that it may take. rate: requests a second of this process,
-    None for any number. retries: of a request. keep: an input that is turned away leaves an absent sample. onto: root
-    of the data set whose stored samples are the inputs, '' for files. scratch: name of the build's folder in $TMPDIR,
-    with which the names of its workers' begin.
+    modality: a pickled Modality. timeout: seconds that an input may take for each of its results, and again for what is
+    left for later of it; stall: seconds after which somebody is told that it takes long. memory: bytes that it may
+    take. rate: requests a second of this process, None for any number. retries: of a request. keep: an input that is
+    turned away leaves an absent sample. onto: root of the data set whose stored samples are the inputs, '' for files.
+    scratch: name of the build's folder in $TMPDIR, with which the names of its workers' begin.
     """
 
     modality: bytes
@@ -101,20 +101,21 @@ class _Server:
         self.blob = lru_cache(1)(lambda shard: in_order(Storage(job.onto).blob(f"shards/{shard}.tar")))
 
     def answers(self, what: str, items: Sequence[Source] | Sequence[Row], *more: Any) -> Iterator[list[Any]]:
-        """Yield what becomes of some items, those together that take no longer than TOGETHER."""
+        """Yield what becomes of some items, that of about TOGETHER seconds at a time."""
         results = self.probe(items) if what == "probe" else self.build(items, *more)  # type: ignore[arg-type]
         made: list[tuple[int, Any]] = []
         ready: list[Any] = []
-        started = time.monotonic()
+        due = time.monotonic() + TOGETHER
         for number in range(len(items)):
             made.append((number, self._timed(number, next, results)))
-            due = number == len(items) - 1 or time.monotonic() - started > TOGETHER
-            if due or len(made) == SETTLED:
-                ready += [self._timed(at, self.settle, items[at], result) for at, result in made]
-                made.clear()
-            if due:
-                yield ready
-                ready, started = [], time.monotonic()
+            if len(made) < SETTLED and number < len(items) - 1 and time.monotonic() < due:
+                continue
+            for at, result in made:
+                ready.append(self._timed(at, self.settle, items[at], result))
+                if at == len(items) - 1 or time.monotonic() >= due:
+                    yield ready
+                    ready, due = [], time.monotonic() + TOGETHER
+            made.clear()
 
     def _timed(self, number: int, step: Callable[..., Any], *args: Any) -> Any:
         """Return step(…) for the item of this number, which has the time of an input and the blame if all ends here."""

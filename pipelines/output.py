@@ -1,7 +1,7 @@
 """What a build leaves behind while it goes on, and how it becomes a data set: everything that makes it resumable.
 
     DATASET/.build/lock            held by the one build that writes here
-    DATASET/.build/state.json      config (with the digest of the inputs), library versions, the digest of both
+    DATASET/.build/state.json      config (with the digest of the inputs), library versions, which run writes here
     DATASET/.build/marks.parquet   what is known of each input
     DATASET/.build/probe/N.parquet what the probe found in the N-th segment of the inputs
     DATASET/.build/plan.parquet    the plan's rows, a row group a shard
@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import re
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -50,8 +51,9 @@ class Record:
     rejections: list[Rejection]
 
 
-def write_record(root: str, record: Record) -> None:
-    """Put a shard's record in place: from now on it counts."""
+def write_record(root: str, run: str, record: Record) -> None:
+    """Put a shard's record in place: from now on it counts. Raises Problem where another run writes here."""
+    check_run(root, run)
     data = {
         "shard": record.shard.model_dump() if record.shard else None,
         "summary": record.summary,
@@ -60,10 +62,10 @@ def write_record(root: str, record: Record) -> None:
     Storage(root).write(f"{STATE}/{record.name}.json", json.dumps(data).encode())
 
 
-def check_state(root: str, digest: str) -> None:
-    """Raise Problem unless the build of this digest, see `Output.digest`, is the one that goes on here."""
+def check_run(root: str, run: str) -> None:
+    """Raise Problem unless this run, see `Output.run`, is the one that writes here."""
     try:
-        is_ours = json.loads(Storage(root).read(f"{STATE}/state.json"))["digest"] == digest
+        is_ours = json.loads(Storage(root).read(f"{STATE}/state.json")).get("run") == run
     except (FileNotFoundError, ValueError):
         is_ours = False
     if not is_ours:
@@ -73,7 +75,8 @@ def check_state(root: str, digest: str) -> None:
 class Output:
     """The folder or URL of one build.
 
-    root: as the workers take it. name: the last part of it. digest: of the build that writes here, '' before `writing`.
+    root: as the workers take it. name: the last part of it. run: which of all runs has come to write here, '' before
+    `writing`.
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
@@ -82,7 +85,7 @@ class Output:
         self.root = self.storage.absolute
         self.storage = Storage(self.root)
         self.name = self.root.rsplit("/", 1)[-1]
-        self.digest = ""
+        self.run = ""
         if self.storage.local and Path(self.root).exists() and not Path(self.root).is_dir():
             raise Misuse(f"{root}: the output is a file; give a folder")
         try:
@@ -125,7 +128,7 @@ class Output:
                 self._clear()
             if self.storage.exists("manifest.json"):
                 raise Misuse(f"{self.root}: another shard-build has just ended here; give the command again")
-            self.digest = make_digest({"config": config, "versions": versions})
+            self.run = uuid.uuid4().hex
             marks = write_marks(inputs, scratch) if inputs else None
             if self.storage.exists(PLAN) or self.storage.names(PROBE):  # otherwise there is nothing to lose
                 self._check_same(config, versions, marks, scratch)
@@ -134,7 +137,7 @@ class Output:
                     self.storage.remove_tree(name)
                 if marks:
                     self.storage.put(marks, MARKS)
-            state = {"config": config, "versions": versions, "digest": self.digest}
+            state = {"config": config, "versions": versions, "run": self.run}
             self.storage.write(f"{STATE}/state.json", json.dumps(state).encode())
             if self.storage.local:
                 remove_leftovers(self.root)
@@ -218,6 +221,7 @@ class Output:
                     folder.rmdir()
 
     def _clear(self) -> None:
+        self.storage.remove_tree(f"{STATE}/state.json")  # a writer that is still at work commits nothing from now on
         for name in OURS:  # the manifest first: without it the rest is no data set
             self.storage.remove_tree(name)
         for name in self.storage.names(STATE):

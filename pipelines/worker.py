@@ -14,7 +14,7 @@ from .decoder import Job
 from .inputs.sources import Source
 from .isolation import Isolated
 from .modality import Piece, Reject
-from .output import Record, check_state, write_record
+from .output import Record, check_run, write_record
 from .plan import to_rows
 from .rejects import Rejection
 from .samples import Layout, Samples
@@ -65,12 +65,12 @@ def build_chunk(job: Job, watch: str, layout: Layout, planned: pa.Table) -> tupl
 
 @ray.remote(max_retries=RETRIES)
 def write_shard(
-    root: str, digest: str, name: str, layout: Layout, chunks: Sequence[ray.ObjectRef], rejections: list[Rejection]
+    root: str, run: str, name: str, layout: Layout, chunks: Sequence[ray.ObjectRef], rejections: list[Rejection]
 ) -> Record:
     """Write and commit a shard of chunks that are ready, one at a time in memory, and its record.
 
-    digest: of the build; in a cluster that goes on, a writer may outlive the driver that wanted it, and another build
-    may have begun. Raises Problem then.
+    run: of the driver, see `Output.run`; in a cluster that goes on, a writer may outlive the driver that wanted it, and
+    another may write there. Raises Problem then.
     """
     summary: Summary | None = None
     with ShardWriter(root, name, layout.parts, layout.columns) as writer:
@@ -79,10 +79,10 @@ def write_shard(
             for samples in payload.samples:
                 writer.append(payload.data.data[samples.place : samples.place + samples.size], samples.rows)
                 summary = merged([summary, samples.summary])
-        check_state(root, digest)
+        check_run(root, run)
         shard = writer.commit()
     record = Record(name, shard, summary, rejections)
-    write_record(root, record)
+    write_record(root, run, record)
     return record
 
 

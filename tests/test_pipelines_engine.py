@@ -427,7 +427,7 @@ def test_writers_commit_nothing_once_another_build_has_begun(texts: Path, tmp_pa
     def begin_another() -> None:
         while not plan.exists():
             time.sleep(0.01)
-        state.write_text(json.dumps({**json.loads(state.read_text()), "digest": "of another"}))
+        state.write_text(json.dumps({**json.loads(state.read_text()), "run": "of another"}))
 
     thread = threading.Thread(target=begin_another, daemon=True)
     thread.start()

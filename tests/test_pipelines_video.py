@@ -250,6 +250,18 @@ def test_skipping_changes_nothing(
     assert all(skipped)
 
 
+def test_frames_may_be_given_other_time_stamps(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mp4", numbered(60), rate=30)
+    times = [number / 30 for number in range(90)]  # a second longer than the film
+    expected = [frame.pts for frame in Frames(path).frames(times)]
+    assert len(expected) == 60
+    found = []
+    for number, frame in enumerate(Frames(path).frames(times)):
+        found.append(frame.pts)
+        frame.pts, frame.time_base = number, Fraction(1)  # as an encoder does
+    assert found == expected
+
+
 def test_frames_do_not_depend_on_what_was_asked_before(tmp_path: Path) -> None:
     path = write(tmp_path / "a.mp4", pan(150, 2, 1, 128, 96), rate=25, options={"x264-params": "keyint=25:bframes=3"})
     calls = [[0.0, 1.0], [0.5, 0.9], [1.0], [4.4, 4.5], [4.52], [4.6, 5.9], [1.04, 1.08], [1.08, 1.1], [5.5]]

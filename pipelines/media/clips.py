@@ -6,6 +6,7 @@ of that is turned off here.
 
 import io
 import tempfile
+from collections import deque
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import islice
@@ -28,7 +29,7 @@ from av.video.stream import VideoStream
 from .filters import Filter
 
 GOP = 16
-AHEAD = 16  # frames
+AHEAD_BYTES = 2 << 20  # of frames: 16 of the usual size
 # Nothing that takes long: no lookahead, no blocks below 8 × 8, no CABAC (readers decode faster without it, too). Intra
 # blocks of 8 × 8 take what cannot be predicted, so that it counts as no motion.
 X264 = {
@@ -131,7 +132,7 @@ def encode_clip(frames: Iterable[VideoFrame], width: int, height: int, rate: Fra
             stream.codec_context.colorspace = Colorspace.ITU601
             stream.codec_context.color_range = ColorRange.MPEG
             tick = 1 / rate
-            for number, frame in enumerate(_ahead(frames)):
+            for number, frame in enumerate(_ahead(frames, AHEAD_BYTES // (width * height * 3 // 2))):
                 frame.pts, frame.time_base = number, tick
                 frame.pict_type = PictureType.NONE  # a source's key frame is no reason for one here
                 container.mux(stream.encode(frame))
@@ -139,11 +140,12 @@ def encode_clip(frames: Iterable[VideoFrame], width: int, height: int, rate: Fra
         return path.read_bytes()
 
 
-def _ahead(frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
-    """Yield frames, AHEAD of them made together: decoder and encoder, taking turns, empty the caches for each other."""
+def _ahead(frames: Iterable[VideoFrame], count: int) -> Iterator[VideoFrame]:
+    """Yield frames, some made together: decoder and encoder, taking turns, empty the caches for each other."""
     rest = iter(frames)
-    while some := list(islice(rest, AHEAD)):
-        yield from some
+    while some := deque(islice(rest, max(count, 1))):
+        while some:
+            yield some.popleft()
 
 
 def decode_clip(clip: bytes) -> Iterator[tuple[VideoFrame, np.ndarray | None]]:

@@ -97,6 +97,23 @@ class Damaged(Exception):  # noqa: N818 - what happened, not whose fault it is
     """A frame could not be decoded."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """A frame, its time stamp, and the seconds that it says it is shown, 0 for none.
+
+    Kept beside the frame: whoever gets that may give it other ones, as an encoder does.
+    """
+
+    frame: VideoFrame
+    stamp: int
+    seconds: float
+
+    @classmethod
+    def of(cls, frame: VideoFrame) -> "_Shown":
+        """Return what a decoded frame says."""
+        return cls(frame, frame.pts or 0, float((frame.duration or 0) * (frame.time_base or 0)))
+
+
 class Video:
     """A video whose frames are asked for by time. Decodes on where it can, seeks where it must, skips what it may.
 
@@ -111,9 +128,9 @@ class Video:
         """Raises Reject: what `open_video` says, and Corrupt where not one frame can be decoded."""
         self._path = path
         self._stamps: list[int] = []  # asked for by the latest call
-        self._now: VideoFrame | None = None
-        self._next: VideoFrame | None = None
-        self._decoded: Iterator[VideoFrame] = iter(())
+        self._now: _Shown | None = None
+        self._next: _Shown | None = None
+        self._decoded: Iterator[_Shown] = iter(())
         self._open()
         self._seekable = self._container.format.name not in WITHOUT_STAMPS
         self._mending = not self._seekable
@@ -124,7 +141,7 @@ class Video:
             self._mend(0.0)
         if self._now is None:
             raise Reject("Corrupt", "not one frame of it can be decoded")
-        self.source = _source(self._stream, self._now)
+        self.source = _source(self._stream, self._now.frame)
 
     def __enter__(self) -> "Video":
         return self
@@ -184,7 +201,7 @@ class Video:
         if self._now is None:
             return None
         last = self._next is None and time > self._time(self._now) + self._shown_for(self._now) - TICK
-        return None if last else self._now
+        return None if last else self._now.frame
 
     def _reachable(self, time: float) -> bool:
         """Return whether decoding on from here leads to a second soon."""
@@ -199,7 +216,7 @@ class Video:
         """Return whether the container's index has a key frame between here and a second."""
         index = self._stream.index_entries
         found = index.search_timestamp(self._clock.stamp(time))
-        return found >= 0 and self._now is not None and index[found].timestamp > (self._now.pts or 0)
+        return found >= 0 and self._now is not None and index[found].timestamp > self._now.stamp
 
     def _seek(self, time: float) -> None:
         """Go to a key frame at or before a second: not every container finds it at the first try."""
@@ -229,7 +246,7 @@ class Video:
                 context.options = STRICT
             if context.codec.canonical_name in SKIPPING:
                 packets = self._skipping(packets)
-        self._decoded = _decode(packets, after_seek=after_seek, strictly=not self._mending)
+        self._decoded = map(_Shown.of, _decode(packets, after_seek=after_seek, strictly=not self._mending))
         self._now, self._next = next(self._decoded, None), next(self._decoded, None)
 
     def _skipping(self, packets: Iterator[Packet]) -> Iterator[Packet]:
@@ -245,15 +262,13 @@ class Video:
         first = bisect_left(self._stamps, stamp - self._slack)
         return first == len(self._stamps) or self._stamps[first] < following + self._slack
 
-    def _time(self, frame: VideoFrame) -> float:
+    def _time(self, shown: _Shown) -> float:
         """Return when a frame is shown, in seconds from the stream's start."""
-        return self._clock.seconds(frame.pts or 0)
+        return self._clock.seconds(shown.stamp)
 
-    def _shown_for(self, frame: VideoFrame) -> float:
+    def _shown_for(self, shown: _Shown) -> float:
         """Return for how many seconds the last frame is shown."""
-        if frame.duration and frame.time_base:
-            return float(frame.duration * frame.time_base)
-        return float(1 / self.source.rate)
+        return shown.seconds or float(1 / self.source.rate)
 
 
 def _source(stream: VideoStream, frame: VideoFrame) -> Source:

@@ -67,9 +67,9 @@ class Sample:
     """What one piece became.
 
     parts: part name → bytes, or an array (stored as .npy), or a dict (stored as JSON), or a function that returns one:
-        it is called later, for many samples after each other, which takes less time than between decoders. The engine
-        adds `cls` and `txt` where the inputs have classes and captions, unless they are here, and `source`, `label`,
-        `group`, `start`, `end` to the part `json`.
+        it is called later, for many samples after each other, which takes less time than between decoders. It may raise
+        Reject; the input's file may be gone by then. The engine adds `cls` and `txt` where the inputs have classes and
+        captions, unless they are here, and `source`, `label`, `group`, `start`, `end` to the part `json`.
     shape: of the lattice that the layers live on.
     summary: what this sample adds to the data set's statistics, sums as whole numbers (see `pipelines.statistics`);
         None for nothing.
