@@ -82,7 +82,7 @@ def build_shards(run: Run, target: Output, plan: Plan, layout: Layout) -> None:
 
 @contextmanager
 def _writers_ended(running: Mapping[ray.ObjectRef, tuple[str, int]]) -> Iterator[None]:
-    """Wait for the writers when the block fails: in a cluster that goes on they would write into the next build.
+    """Wait for the writers when the block fails: what they commit need not be built again.
 
     Chunks are left to end by themselves: they harm nobody, and to cancel tasks makes Ray 2.60 abort or hang at times.
     """
